@@ -1,0 +1,1 @@
+//! Floating-point algorithms, written once over sixteen lanes.

@@ -1,0 +1,78 @@
+//! The integer half of an instruction set: sums of trit × int8.
+
+use super::sealed::Sealed;
+
+/// Rows of a matrix that are laid out, and computed, together.
+pub const PANEL_ROWS: usize = 16;
+
+/// Columns that one [`Line`] covers.
+pub const LINE_COLS: usize = 16;
+
+/// 16 rows × 16 columns of 2-bit codes (trit + 1), the unit of the packed layout.
+///
+/// ```text
+/// byte 4r + j:   bits 7..6    5..4    3..2    1..0
+/// column (row r):    12 + j   8 + j   4 + j      j
+/// ```
+///
+/// As 32-bit lanes: lane r belongs to row r, and the 2-bit field p of its four
+/// bytes holds columns 4p .. 4p + 3, which is what a dot-product instruction
+/// with a broadcast word of four activations wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+pub struct Line(pub [u8; 64]);
+
+/// Consecutive panels of [`PANEL_ROWS`] rows, each of `lines_per_panel` lines
+/// that run along the columns.
+#[derive(Debug, Clone, Copy)]
+pub struct Panels<'a> {
+    lines: &'a [Line],
+    lines_per_panel: usize,
+}
+
+impl<'a> Panels<'a> {
+    /// `lines` as panels of `lines_per_panel` lines.
+    ///
+    /// # Panics
+    /// `lines_per_panel` is zero or does not divide the number of lines.
+    pub fn new(lines: &'a [Line], lines_per_panel: usize) -> Self {
+        assert!(lines_per_panel > 0 && lines.len().is_multiple_of(lines_per_panel), "whole panels");
+        Self { lines, lines_per_panel }
+    }
+    /// Number of panels.
+    pub fn len(&self) -> usize {
+        self.lines.len() / self.lines_per_panel
+    }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+    /// Columns of the panels, a multiple of [`LINE_COLS`].
+    pub fn cols(&self) -> usize {
+        self.lines_per_panel * LINE_COLS
+    }
+    /// The panels, one after the other.
+    pub fn iter(&self) -> std::slice::ChunksExact<'a, Line> {
+        self.lines.chunks_exact(self.lines_per_panel)
+    }
+}
+
+/// Sums of code × activation over packed panels, exact in `i32`.
+///
+/// The packed operand is unsigned (codes 0, 1, 2), so these are sums of
+/// *codes*; `Σ trit·q = Σ code·q − Σ q`, and the caller subtracts `Σ q`, which
+/// it knows once per token.
+pub trait IntegerOps: Sealed {
+    /// `out[r] = Σ_c code[r][c] · x[c]` for every row of every panel.
+    ///
+    /// # Panics
+    /// `x.len() != panels.cols()` or `out.len() != panels.len() * PANEL_ROWS`.
+    fn gemv(&self, panels: Panels<'_>, x: &[i8], out: &mut [i32]);
+
+    /// The same for several rows of activations: `x` is `tokens` rows of
+    /// `panels.cols()`, and `out[t * rows + r]`, with `rows = panels.len() * PANEL_ROWS`.
+    ///
+    /// # Panics
+    /// `x.len() != tokens * panels.cols()` or `out.len() != tokens * rows`.
+    fn gemm(&self, panels: Panels<'_>, x: &[i8], tokens: usize, out: &mut [i32]);
+}

@@ -1,0 +1,48 @@
+//! The instruction-set seam: one folder per instruction set, one trait.
+//!
+//! An [`Isa`] is single-threaded and knows nothing of models: slices go in,
+//! slices come out. Holding a value of a type in this module is the proof that
+//! the CPU has the features its code is compiled for, which is what makes the
+//! calls inside sound; the only way to such a value is [`available`].
+//!
+//! Every operation has one definition, the scalar one, and every instruction
+//! set gives the same bits. Integer sums are exact in any order. Floating-point
+//! results are made exact by fixing the order: lanes run over *outputs*, and
+//! where a reduction must be vectorised it has one shape everywhere, sixteen
+//! strided partial sums and a fixed tree (see [`generic`]).
+
+mod generic;
+pub(crate) mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+mod float;
+mod integer;
+
+pub use float::FloatOps;
+pub use integer::{IntegerOps, LINE_COLS, Line, PANEL_ROWS, Panels};
+
+/// One instruction set's kernels.
+///
+/// Sealed: an implementation is trusted to be sound and exact, so it lives here.
+pub trait Isa: IntegerOps + FloatOps + std::fmt::Debug + Send + Sync {
+    /// The name by which it is forced and reported: `scalar`, `x86_64-avx2`, ….
+    fn name(&self) -> &'static str;
+}
+
+/// The instruction sets of this CPU, best first; the scalar one is always last.
+pub fn available() -> Vec<&'static dyn Isa> {
+    let mut all: Vec<&'static dyn Isa> = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        all.extend(x86_64::Avx512Vnni::detect().map(|isa| isa as &dyn Isa));
+        all.extend(x86_64::Avx2::detect().map(|isa| isa as &dyn Isa));
+    }
+    all.push(scalar::Scalar::new());
+    all
+}
+
+/// Keeps the traits of this module from being implemented elsewhere.
+mod sealed {
+    pub trait Sealed {}
+}

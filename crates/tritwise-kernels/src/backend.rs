@@ -1,0 +1,102 @@
+//! The device seam: what a transformer of this family asks of a machine.
+//!
+//! A model is written once against [`Backend`] and never sees how a matrix is
+//! laid out, which instruction set runs or how many threads there are. The
+//! associated types are whatever suits the device; a backend on a GPU would put
+//! them in its own memory. The operations are few and named as the papers name
+//! them, and each works on a *batch of rows*: row `t` of every [`Backend::Rows`]
+//! belongs to token `t` of the batch.
+//!
+//! The law of this project holds for every implementation: a row's result
+//! depends on that row (and its sequence's past) alone, never on how many rows
+//! came with it, so that a prompt in one piece, the same prompt token by token,
+//! and eight prompts side by side all give the same bits.
+
+use std::fmt;
+use std::ops::Range;
+
+use tritwise_tensor::{Activation, Config, DenseMatrix, Rope, TernaryMatrix};
+
+/// A device that can run the graph.
+///
+/// Shapes are fixed when weights are packed and buffers are made; the model
+/// checks that they fit together. Passing values whose shapes disagree is a
+/// bug of the caller and panics.
+pub trait Backend: fmt::Debug + Send + Sync {
+    /// A packed ternary matrix with its scales.
+    type Matrix: Send + Sync;
+    /// A dense table whose rows are looked up or multiplied with.
+    type Table: Send + Sync;
+    /// An RMSNorm: its weight and ε.
+    type Norm: Send + Sync;
+    /// `f32` activations, one row per token.
+    type Rows: Send + Sync;
+    /// Rows rounded to `i8`, each with its scale.
+    type Quantized: Send + Sync;
+    /// The rotary angles of one model.
+    type Rotary: Send + Sync;
+    /// The keys and values of one sequence, for all layers.
+    type Cache: Send + Sync;
+
+    /// Packs a ternary matrix into this device's layout.
+    fn pack(&self, weights: &TernaryMatrix<'_>) -> Self::Matrix;
+
+    /// Takes over a dense table.
+    fn table(&self, weights: &DenseMatrix<'_>) -> Self::Table;
+
+    /// Takes over a norm of `weight.len()` features.
+    fn norm(&self, weight: &[f32], eps: f32) -> Self::Norm;
+
+    /// An empty batch of rows, `width` features each.
+    fn rows(&self, width: usize) -> Self::Rows;
+
+    /// An empty batch of quantised rows, `width` features each.
+    fn quantized(&self, width: usize) -> Self::Quantized;
+
+    /// Rotary angles for heads of `head_dim`, at positions below `context`.
+    fn rotary(&self, rope: &Rope, head_dim: usize, context: usize) -> Self::Rotary;
+
+    /// Room for `capacity` positions of a model of this shape.
+    fn cache(&self, config: &Config, capacity: usize) -> Self::Cache;
+
+    /// An independent copy of a cache's first `positions` positions, with the same capacity.
+    fn fork(&self, cache: &Self::Cache, positions: usize) -> Self::Cache;
+
+    /// Makes `out` the rows of `table` that belong to `tokens`, as `f32`.
+    fn embed(&self, table: &Self::Table, tokens: &[u32], out: &mut Self::Rows);
+
+    /// Normalises each row (where a norm is given) and rounds it to `i8` with
+    /// its own absmax scale: BitNet's activation quantisation.
+    fn quantize(&self, x: &Self::Rows, norm: Option<&Self::Norm>, out: &mut Self::Quantized);
+
+    /// `outs[i] = x · weights[i]ᵀ` for several matrices that share an input.
+    fn matmul(&self, x: &Self::Quantized, weights: &[&Self::Matrix], outs: &mut [&mut Self::Rows]);
+
+    /// Rotates the heads of rows `rows`, which stand at positions `start`, `start + 1`, ….
+    fn rope(&self, x: &mut Self::Rows, rows: Range<usize>, start: usize, rotary: &Self::Rotary);
+
+    /// Stores the keys and values of rows `rows` at positions `start…` of `cache`,
+    /// then writes each row's causal attention over positions `0..=its own` to `out`.
+    #[allow(clippy::too_many_arguments, reason = "the operands of attention; a struct would only rename them")]
+    fn attend(
+        &self,
+        layer: usize,
+        cache: &mut Self::Cache,
+        start: usize,
+        rows: Range<usize>,
+        q: &Self::Rows,
+        k: &Self::Rows,
+        v: &Self::Rows,
+        out: &mut Self::Rows,
+    );
+
+    /// `gate = activation(gate) ⊙ up`.
+    fn gate(&self, activation: Activation, gate: &mut Self::Rows, up: &Self::Rows);
+
+    /// `x = x + y`.
+    fn add(&self, x: &mut Self::Rows, y: &Self::Rows);
+
+    /// For each row listed in `rows`, normalises it and multiplies it with the
+    /// whole table: `out[i * vocab..][..vocab]` are the logits of row `rows[i]`.
+    fn logits(&self, x: &Self::Rows, rows: &[usize], norm: &Self::Norm, table: &Self::Table, out: &mut [f32]);
+}

@@ -1,0 +1,9 @@
+//! CPU kernels for ternary models, behind two seams.
+//!
+//! [`Backend`] is what a model sees: rows of activations, packed matrices, a
+//! dozen operations. [`arch::Isa`] is what the CPU backend sees: one
+//! instruction set's kernels over slices.
+pub mod arch;
+mod backend;
+
+pub use backend::Backend;

@@ -1,0 +1,25 @@
+//! Ternary and dense tensors as files hold them, and the [`Checkpoint`] trait
+//! through which a model receives them.
+//!
+//! A BitNet b1.58 weight matrix has entries in {-1, 0, +1} ("trits") and a few
+//! scales. Files store it in half a dozen bit packings. This crate gives all of
+//! them one face: a [`TernaryMatrix`] knows its shape, its encoding and its
+//! scales, and writes any row as plain `i8` trits. A [`DenseMatrix`] does the
+//! same for embeddings and norms, whose rows come out as `f32`. N encodings
+//! decode to rows and M compute layouts pack from rows, so the project needs
+//! N + M pieces of code and not N × M.
+//!
+//! Nothing here opens a file, and nothing here computes with the weights.
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+mod config;
+mod dense;
+mod error;
+mod ternary;
+
+pub use checkpoint::{Checkpoint, CheckpointError, LayerTensor, TensorId};
+pub use config::{Activation, Config, Rope, RopeScaling, RopeStyle};
+pub use dense::{DenseEncoding, DenseMatrix};
+pub use error::TensorError;
+pub use ternary::{FloatKind, I2sLayout, Scales, Ternarize, TernaryEncoding, TernaryMatrix};

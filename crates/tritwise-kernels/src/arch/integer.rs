@@ -22,6 +22,14 @@ pub const LINE_COLS: usize = 16;
 #[repr(C, align(64))]
 pub struct Line(pub [u8; 64]);
 
+impl Line {
+    /// The code of row `row` and column `col`, both below 16.
+    #[inline]
+    pub fn code(&self, row: usize, col: usize) -> u8 {
+        (self.0[4 * row + col % 4] >> (2 * (col / 4))) & 3
+    }
+}
+
 /// Consecutive panels of [`PANEL_ROWS`] rows, each of `lines_per_panel` lines
 /// that run along the columns.
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +44,10 @@ impl<'a> Panels<'a> {
     /// # Panics
     /// `lines_per_panel` is zero or does not divide the number of lines.
     pub fn new(lines: &'a [Line], lines_per_panel: usize) -> Self {
-        assert!(lines_per_panel > 0 && lines.len().is_multiple_of(lines_per_panel), "whole panels");
+        assert!(
+            lines_per_panel > 0 && lines.len().is_multiple_of(lines_per_panel),
+            "whole panels"
+        );
         Self { lines, lines_per_panel }
     }
     /// Number of panels.

@@ -1,19 +1,27 @@
-//! (module documentation)
+//! AVX-512 with VNNI: Ice Lake and Cascade Lake servers (2019), Zen 4 (2022) and later.
 
-use std::arch::is_x86_feature_detected;
+mod float;
+mod integer;
 
+use crate::arch::Isa;
 use crate::arch::sealed::Sealed;
-use crate::arch::{FloatOps, IntegerOps, Isa, Panels, scalar::Scalar};
 
-/// Proof that this CPU has these features.
+/// Proof that this CPU has AVX-512 F, BW, VL and VNNI, and what stands below them: AVX2, FMA and F16C.
 #[derive(Debug)]
 pub(in crate::arch) struct Avx512Vnni {
     _proof: (),
 }
 
 impl Avx512Vnni {
+    /// The instruction set, where this CPU has it.
     pub(in crate::arch) fn detect() -> Option<&'static Self> {
-        let found = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
         found.then_some(&Self { _proof: () })
     }
 }
@@ -23,16 +31,5 @@ impl Sealed for Avx512Vnni {}
 impl Isa for Avx512Vnni {
     fn name(&self) -> &'static str {
         "x86_64-avx512vnni"
-    }
-}
-
-impl FloatOps for Avx512Vnni {}
-
-impl IntegerOps for Avx512Vnni {
-    fn gemv(&self, panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
-        Scalar::new().gemv(panels, x, out);
-    }
-    fn gemm(&self, panels: Panels<'_>, x: &[i8], tokens: usize, out: &mut [i32]) {
-        Scalar::new().gemm(panels, x, tokens, out);
     }
 }

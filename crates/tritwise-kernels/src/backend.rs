@@ -62,6 +62,15 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// An independent copy of a cache's first `positions` positions, with the same capacity.
     fn fork(&self, cache: &Self::Cache, positions: usize) -> Self::Cache;
 
+    /// Bytes of memory that multiplying with `matrix` reads.
+    fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
+
+    /// Bytes of memory that multiplying with the whole of `table` reads.
+    fn table_bytes(&self, table: &Self::Table) -> usize;
+
+    /// Bytes of memory that a cache of `capacity` positions takes when full.
+    fn cache_bytes(&self, config: &Config, capacity: usize) -> usize;
+
     /// Makes `out` the rows of `table` that belong to `tokens`, as `f32`.
     fn embed(&self, table: &Self::Table, tokens: &[u32], out: &mut Self::Rows);
 
@@ -76,7 +85,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn rope(&self, x: &mut Self::Rows, rows: Range<usize>, start: usize, rotary: &Self::Rotary);
 
     /// Stores the keys and values of rows `rows` at positions `start…` of `cache`,
-    /// then writes each row's causal attention over positions `0..=its own` to `out`.
+    /// then writes each row's causal attention over positions `0..=its own` to the
+    /// same rows of `out`, which gets as many rows as `q` and keeps its others.
     #[allow(
         clippy::too_many_arguments,
         reason = "the operands of attention; a struct would only rename them"

@@ -38,6 +38,22 @@ pub struct Config {
     pub tied: bool,
 }
 
+impl Config {
+    /// Ternary weights of one block.
+    pub fn layer_parameters(&self) -> u64 {
+        let [hidden, ffn, heads, kv_heads, head_dim] =
+            [self.hidden, self.ffn, self.heads, self.kv_heads, self.head_dim].map(|n| n as u64);
+        hidden * head_dim * (2 * heads + 2 * kv_heads) + 3 * hidden * ffn
+    }
+
+    /// Weights of the model: all blocks, the embedding, and the head where it is
+    /// a table of its own. Norms are left out.
+    pub fn parameters(&self) -> u64 {
+        let tables = if self.tied { 1 } else { 2 };
+        self.layers as u64 * self.layer_parameters() + tables * self.vocab as u64 * self.hidden as u64
+    }
+}
+
 /// The gate's activation function in `activation(gate) * up`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {

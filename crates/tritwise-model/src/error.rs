@@ -1,0 +1,41 @@
+//! What can go wrong between a checkpoint and its logits.
+
+use tritwise_tensor::CheckpointError;
+
+/// Why a model could not be built or a forward call could not run.
+///
+/// A forward call that returns an error has changed no sequence.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A tensor is missing, surplus, or not what the graph needs.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The hyperparameters contradict each other.
+    #[error("the model's configuration does not fit together: {0}")]
+    Config(String),
+    /// A token id that the vocabulary does not have.
+    #[error("token {token} is outside the vocabulary of {vocab}")]
+    Token {
+        /// The id.
+        token: u32,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+    /// A sequence has no room for the new tokens.
+    #[error(
+        "the sequence holds {len} of {capacity} positions and cannot take {adding} more tokens: \
+         shorten the text or make the sequence with a larger capacity"
+    )]
+    Full {
+        /// Positions in use.
+        len: usize,
+        /// Tokens to be added.
+        adding: usize,
+        /// Positions there are.
+        capacity: usize,
+    },
+    /// A turn without tokens.
+    #[error("a turn needs at least one token")]
+    Empty,
+}

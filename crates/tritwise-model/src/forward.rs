@@ -1,0 +1,169 @@
+//! One forward call: tokens in, logits out.
+//!
+//! The graph is BitNet b1.58's (Ma et al., arXiv 2402.17764; the 2B-4T report,
+//! arXiv 2504.12285): a Llama block whose linear layers are ternary and whose
+//! inputs are rounded to `i8` per token, optionally with squared ReLU in place
+//! of SiLU and with a norm before each of the two inner projections. See
+//! docs/model.md for the formulas.
+
+use tritwise_kernels::Backend;
+
+use crate::model::Layer;
+use crate::{Error, Model, Sequence, Workspace};
+
+/// Some new tokens for one sequence of a batch.
+#[derive(Debug)]
+pub struct Turn<'a, B: Backend> {
+    /// The sequence that the tokens continue.
+    pub sequence: &'a mut Sequence<B>,
+    /// The tokens, at least one.
+    pub tokens: &'a [u32],
+    /// Which of the tokens' logits to compute.
+    pub wanted: Wanted,
+}
+
+/// Which logits of a turn to compute: the head is a third of a small model's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// None: the tokens only fill the cache.
+    Nothing,
+    /// Those of the last token, from which the next one is sampled.
+    Last,
+    /// Those of every token.
+    All,
+}
+
+/// The logits that a batch asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Logits<'a> {
+    data: &'a [f32],
+    vocab: usize,
+}
+
+impl<'a> Logits<'a> {
+    /// Number of rows: one per wanted token, in the order of the batch.
+    pub fn len(&self) -> usize {
+        self.data.len() / self.vocab
+    }
+
+    /// Whether no logits were wanted.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// The rows, `vocab` logits each.
+    pub fn rows(&self) -> std::slice::ChunksExact<'a, f32> {
+        self.data.chunks_exact(self.vocab)
+    }
+
+    /// The last row.
+    pub fn last(&self) -> Option<&'a [f32]> {
+        self.rows().next_back()
+    }
+
+    /// All rows, one after the other.
+    pub fn as_slice(&self) -> &'a [f32] {
+        self.data
+    }
+}
+
+impl<B: Backend> Model<B> {
+    /// Evaluates the tokens of every turn and returns the logits they want.
+    ///
+    /// The logits of a token are those of the token that follows it. They
+    /// depend on the tokens of its own sequence alone, to the bit.
+    ///
+    /// # Errors
+    /// An empty batch, a turn without tokens, a token outside the vocabulary, or a sequence
+    /// without room. No sequence has then been changed.
+    pub fn forward<'w>(
+        &self,
+        workspace: &'w mut Workspace<B>,
+        batch: &mut [Turn<'_, B>],
+    ) -> Result<Logits<'w>, Error> {
+        self.check_batch(batch)?;
+        gather(workspace, batch);
+        self.backend.embed(&self.embedding, &workspace.tokens, &mut workspace.x);
+        for (index, layer) in self.layers.iter().enumerate() {
+            self.attention(index, layer, workspace, batch);
+            self.feed_forward(layer, workspace);
+        }
+        for turn in batch {
+            turn.sequence.advance(turn.tokens.len());
+        }
+
+        let Workspace { x, wanted, logits, .. } = workspace;
+        logits.resize(wanted.len() * self.config.vocab, 0.0);
+        if !wanted.is_empty() {
+            self.backend.logits(x, wanted, &self.output_norm, self.head(), logits);
+        }
+        Ok(Logits { data: logits, vocab: self.config.vocab })
+    }
+
+    /// `x += W_o · norm(attention(rope(W_q n), rope(W_k n), W_v n))`, `n = norm(x)`.
+    fn attention(&self, index: usize, layer: &Layer<B>, w: &mut Workspace<B>, batch: &mut [Turn<'_, B>]) {
+        let b = &self.backend;
+        b.quantize(&w.x, Some(&layer.attn_norm), &mut w.hidden_q);
+        b.matmul(&w.hidden_q, &[&layer.query, &layer.key, &layer.value], &mut [&mut w.q, &mut w.k, &mut w.v]);
+        let mut first = 0;
+        for turn in batch {
+            let rows = first..first + turn.tokens.len();
+            first = rows.end;
+            let start = turn.sequence.len();
+            b.rope(&mut w.q, rows.clone(), start, &self.rotary);
+            b.rope(&mut w.k, rows.clone(), start, &self.rotary);
+            b.attend(index, &mut turn.sequence.cache, start, rows, &w.q, &w.k, &w.v, &mut w.attention);
+        }
+        b.quantize(&w.attention, layer.attn_sub_norm.as_ref(), &mut w.attention_q);
+        b.matmul(&w.attention_q, &[&layer.attn_output], &mut [&mut w.delta]);
+        b.add(&mut w.x, &w.delta);
+    }
+
+    /// `x += W_down · norm(activation(W_gate n) ⊙ W_up n)`, `n = norm(x)`.
+    fn feed_forward(&self, layer: &Layer<B>, w: &mut Workspace<B>) {
+        let b = &self.backend;
+        b.quantize(&w.x, Some(&layer.ffn_norm), &mut w.hidden_q);
+        b.matmul(&w.hidden_q, &[&layer.gate, &layer.up], &mut [&mut w.gate, &mut w.up]);
+        b.gate(self.config.activation, &mut w.gate, &w.up);
+        b.quantize(&w.gate, layer.ffn_sub_norm.as_ref(), &mut w.ffn_q);
+        b.matmul(&w.ffn_q, &[&layer.down], &mut [&mut w.delta]);
+        b.add(&mut w.x, &w.delta);
+    }
+
+    /// Everything that could fail, before anything is changed.
+    fn check_batch(&self, batch: &[Turn<'_, B>]) -> Result<(), Error> {
+        let vocab = self.config.vocab;
+        if batch.is_empty() {
+            return Err(Error::Empty);
+        }
+        for Turn { sequence, tokens, .. } in batch {
+            if tokens.is_empty() {
+                return Err(Error::Empty);
+            }
+            if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab) {
+                return Err(Error::Token { token, vocab });
+            }
+            let (len, adding, capacity) = (sequence.len(), tokens.len(), sequence.capacity());
+            if adding > capacity - len {
+                return Err(Error::Full { len, adding, capacity });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lays the turns' tokens out as one batch of rows and notes whose logits are wanted.
+fn gather<B: Backend>(workspace: &mut Workspace<B>, batch: &[Turn<'_, B>]) {
+    workspace.tokens.clear();
+    workspace.wanted.clear();
+    for turn in batch {
+        let first = workspace.tokens.len();
+        workspace.tokens.extend_from_slice(turn.tokens);
+        let end = workspace.tokens.len();
+        match turn.wanted {
+            Wanted::Nothing => {}
+            Wanted::Last => workspace.wanted.push(end - 1),
+            Wanted::All => workspace.wanted.extend(first..end),
+        }
+    }
+}

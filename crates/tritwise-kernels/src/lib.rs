@@ -3,7 +3,12 @@
 //! [`Backend`] is what a model sees: rows of activations, packed matrices, a
 //! dozen operations. [`arch::Isa`] is what the CPU backend sees: one
 //! instruction set's kernels over slices.
+
 pub mod arch;
 mod backend;
+pub mod cpu;
+pub mod memory;
+pub mod parallel;
 
 pub use backend::Backend;
+pub use cpu::CpuBackend;

@@ -1,1 +1,28 @@
-//! (crate documentation)
+//! From logits to a token: a chain of documented stages, then one seeded draw.
+//!
+//! ```text
+//! logits ──► Candidates ──► Stage ──► Stage ──► … ──► draw ──► Pick { id, logprob }
+//!                             ▲ the last tokens, through Sampler::accept
+//! ```
+//!
+//! [`Params`] holds the usual knobs and builds the usual chain; a [`Chain`]
+//! built by hand takes any order and any [`Stage`] of your own. The result is
+//! a function of the logits, the accepted tokens and the seed alone: no
+//! platform, thread or library version has a say (see [`Sampler`]).
+#![forbid(unsafe_code)]
+
+mod candidates;
+mod error;
+mod params;
+mod sampler;
+mod softmax;
+mod stage;
+mod stages;
+
+pub use candidates::{Candidate, Candidates};
+pub use error::Error;
+pub use params::Params;
+pub use sampler::{Pick, Sampler};
+pub use softmax::logprob;
+pub use stage::{Chain, Stage};
+pub use stages::{Greedy, MinP, RepetitionPenalty, Temperature, TopK, TopP};

@@ -1,0 +1,173 @@
+//! The tokens still in the running, with their logits.
+//!
+//! Every stage narrows or rescales one [`Candidates`]. Most stages need the
+//! best few of a vocabulary of 128 thousand, so nothing here sorts more than
+//! it must. Two facts about the order are tracked instead:
+//!
+//! ```text
+//! items:   [ best, 2nd, 3rd | any order …………………… ]      ranked = 3
+//! items:   [ id 0, id 1, id 2, id 5 ……………………… ]        by_id  = true
+//! ```
+//!
+//! "Better" is one total order everywhere: the higher logit, and among equal
+//! logits the lower id. That makes every cut deterministic, whatever the
+//! selection algorithm does inside.
+
+use std::cmp::Ordering;
+
+use crate::Error;
+
+/// A token and its logit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Candidate {
+    /// The token.
+    pub id: u32,
+    /// Its unnormalised log-probability; never NaN when a stage receives it.
+    pub logit: f32,
+}
+
+/// The tokens still in the running.
+///
+/// The buffer is reused from token to token: after the first row of a
+/// vocabulary no method allocates.
+#[derive(Debug, Clone, Default)]
+pub struct Candidates {
+    items: Vec<Candidate>,
+    /// This many leading items are the best ones, best first.
+    ranked: usize,
+    /// Ids rise strictly from the first item to the last.
+    by_id: bool,
+}
+
+impl Candidates {
+    /// An empty set; [`load`](Self::load) fills it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Replaces the contents by a whole row of logits, token `i` having `logits[i]`.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] for no logits, [`Error::NotANumber`] for a NaN.
+    pub fn load(&mut self, logits: &[f32]) -> Result<(), Error> {
+        self.items.clear();
+        self.items.extend(logits.iter().zip(0u32..).map(|(&logit, id)| Candidate { id, logit }));
+        self.ranked = 0;
+        self.by_id = true;
+        if self.items.is_empty() {
+            return Err(Error::Empty);
+        }
+        self.refuse_nan()
+    }
+
+    /// The candidates in their present order.
+    pub fn as_slice(&self) -> &[Candidate] {
+        &self.items
+    }
+
+    /// The candidates, to be rescaled; what was known of their order by logit is forgotten.
+    ///
+    /// Changing an `id` is possible and makes [`find`](Self::find) unreliable; a stage has no reason to.
+    pub fn as_mut_slice(&mut self) -> &mut [Candidate] {
+        self.ranked = 0;
+        &mut self.items
+    }
+
+    /// How many candidates are left.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether no candidate is left.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The best candidate: the highest logit, the lowest id among equals.
+    pub fn best(&self) -> Option<Candidate> {
+        if self.ranked > 0 {
+            return self.items.first().copied();
+        }
+        self.items.iter().copied().reduce(|best, other| if better(&other, &best).is_lt() { other } else { best })
+    }
+
+    /// Where the token `id` stands, if it is still in the running.
+    pub fn find(&self, id: u32) -> Option<usize> {
+        if self.by_id {
+            return self.items.binary_search_by_key(&id, |candidate| candidate.id).ok();
+        }
+        self.items.iter().position(|candidate| candidate.id == id)
+    }
+
+    /// Puts the best `n` in front, best first, and returns them (all of them when there are fewer).
+    ///
+    /// The rest stays behind in no particular order. Asking again for more costs only the difference.
+    pub fn rank(&mut self, n: usize) -> &[Candidate] {
+        let n = n.min(self.items.len());
+        if n > self.ranked {
+            let rest = &mut self.items[self.ranked..];
+            let wanted = n - self.ranked;
+            if wanted < rest.len() {
+                rest.select_nth_unstable_by(wanted - 1, better);
+            }
+            rest[..wanted].sort_unstable_by(better);
+            self.ranked = n;
+            self.by_id = false;
+        }
+        &self.items[..n]
+    }
+
+    /// Keeps the best `n` and drops the rest.
+    pub fn keep_best(&mut self, n: usize) {
+        if n >= self.items.len() {
+            return;
+        }
+        if n > self.ranked {
+            let wanted = n - self.ranked;
+            self.items[self.ranked..].select_nth_unstable_by(wanted - 1, better);
+            self.by_id = false;
+        }
+        self.items.truncate(n);
+        self.ranked = self.ranked.min(n);
+    }
+
+    /// Keeps those for which `keep` is true; the order stays.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Candidate) -> bool) {
+        let mut index = 0;
+        let mut ranked = 0;
+        self.items.retain(|candidate| {
+            let keep = keep(candidate);
+            ranked += usize::from(keep && index < self.ranked);
+            index += 1;
+            keep
+        });
+        self.ranked = ranked;
+    }
+
+    /// Brings the candidates into the order of their ids.
+    pub fn order_by_id(&mut self) -> &[Candidate] {
+        if !self.by_id {
+            self.items.sort_unstable_by_key(|candidate| candidate.id);
+            self.by_id = true;
+            self.ranked = 0;
+        }
+        &self.items
+    }
+
+    /// [`Error::NotANumber`] for the first candidate whose logit is NaN.
+    pub(crate) fn refuse_nan(&self) -> Result<(), Error> {
+        match self.items.iter().find(|candidate| candidate.logit.is_nan()) {
+            Some(candidate) => Err(Error::NotANumber { id: candidate.id }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `Less` when `a` is the better candidate.
+///
+/// Adding zero turns −0 into +0, which `total_cmp` would otherwise tell apart.
+/// A total order, because sorting by a partial one may panic should a stage
+/// ever produce a NaN.
+fn better(a: &Candidate, b: &Candidate) -> Ordering {
+    (b.logit + 0.0).total_cmp(&(a.logit + 0.0)).then(a.id.cmp(&b.id))
+}

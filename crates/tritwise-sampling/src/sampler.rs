@@ -1,0 +1,169 @@
+//! The chain, the draw and the memory of what was said.
+
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use crate::softmax::{log_weight, weight};
+use crate::{Candidates, Chain, Error, Greedy};
+
+/// Chooses a token from a row of logits: a [`Chain`] of stages, then one seeded draw.
+///
+/// # The draw
+///
+/// One `u64` is taken from xoshiro256++ (Blackman and Vigna 2021), seeded by
+/// SplitMix64 from the seed, on *every* call, also when one candidate is left.
+/// Its upper 53 bits are `u ∈ [0, 1)`. The candidates are walked by rising id,
+/// their weights `exp(logit − best)` added up in `f64`, and the first one
+/// whose running sum exceeds `u · Σ` is the token. Nothing in this depends on
+/// the platform or on a library's taste, so the same seed and the same logits
+/// give the same tokens for ever.
+///
+/// # Odd rows
+///
+/// A NaN is an error: it says that something before the sampler is broken.
+/// Logits of +∞ share all the probability, −∞ has none, and a row of nothing
+/// but −∞ is an error. Ties are broken by the lower id wherever a stage cuts.
+///
+/// ```
+/// use tritwise_sampling::{Params, Sampler};
+///
+/// let mut sampler = Params { temperature: 0.8, top_k: 2, seed: 7, ..Params::default() }.sampler()?;
+/// let id = sampler.sample(&[1.0, -3.0, 1.5])?;
+/// sampler.accept(id);
+/// assert!(id == 0 || id == 2);
+/// # Ok::<(), tritwise_sampling::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Sampler {
+    chain: Chain,
+    seed: u64,
+    rng: Xoshiro256PlusPlus,
+    history: History,
+    candidates: Candidates,
+}
+
+/// A chosen token.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pick {
+    /// The token.
+    pub id: u32,
+    /// The natural logarithm of its probability in the distribution that was
+    /// drawn from, after all stages. For the model's own, see [`logprob`](crate::logprob).
+    pub logprob: f64,
+}
+
+impl Sampler {
+    /// Applies `chain`, then draws with the generator that `seed` starts.
+    pub fn new(chain: Chain, seed: u64) -> Self {
+        let history = History::new(chain.window());
+        Self { chain, seed, rng: Xoshiro256PlusPlus::seed_from_u64(seed), history, candidates: Candidates::new() }
+    }
+
+    /// Always takes the best token.
+    pub fn greedy() -> Self {
+        Self::new(Chain::new().then(Greedy), 0)
+    }
+
+    /// The stages, in the order in which they are applied.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// The seed this sampler started from.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Tells the stages that `id` is now part of the text. Call it for prompt tokens too, where they should count.
+    pub fn accept(&mut self, id: u32) {
+        self.history.push(id);
+    }
+
+    /// Forgets the text and starts the generator anew.
+    pub fn reset(&mut self) {
+        self.history.clear();
+        self.rng = Xoshiro256PlusPlus::seed_from_u64(self.seed);
+    }
+
+    /// Chooses a token from `logits` (one per vocabulary entry); does not [`accept`](Self::accept) it.
+    ///
+    /// # Errors
+    /// As [`pick`](Self::pick).
+    pub fn sample(&mut self, logits: &[f32]) -> Result<u32, Error> {
+        self.pick(logits).map(|pick| pick.id)
+    }
+
+    /// As [`sample`](Self::sample), with the token's probability.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] and [`Error::NotANumber`] for such logits (or a stage
+    /// that makes a NaN), [`Error::NoCandidates`] when nothing is left to
+    /// choose. The generator advances only when a token is chosen.
+    pub fn pick(&mut self, logits: &[f32]) -> Result<Pick, Error> {
+        self.candidates.load(logits)?;
+        self.chain.apply(&mut self.candidates, self.history.as_slice());
+        self.candidates.refuse_nan()?;
+        let best = match self.candidates.best() {
+            Some(best) if best.logit > f32::NEG_INFINITY => best.logit,
+            _ => return Err(Error::NoCandidates),
+        };
+        let candidates = self.candidates.order_by_id();
+        let total: f64 = candidates.iter().map(|candidate| weight(candidate.logit, best)).sum();
+        let threshold = unit(self.rng.next_u64()) * total;
+        let mut sum = 0.0;
+        let mut chosen = None;
+        for candidate in candidates {
+            let weight = weight(candidate.logit, best);
+            sum += weight;
+            // The last candidate with any weight stands in, should rounding leave the threshold at the total.
+            if weight > 0.0 {
+                chosen = Some(*candidate);
+            }
+            if sum > threshold {
+                break;
+            }
+        }
+        let chosen = chosen.ok_or(Error::NoCandidates)?;
+        Ok(Pick { id: chosen.id, logprob: log_weight(chosen.logit, best) - libm::log(total) })
+    }
+}
+
+/// The upper 53 bits of `bits` as a number in `[0, 1)`.
+fn unit(bits: u64) -> f64 {
+    (bits >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+}
+
+/// The last tokens, as one slice, in bounded memory.
+///
+/// Tokens are appended; when the buffer holds twice the window, its last
+/// window moves to the front. A ring would move nothing, but would hand the
+/// stages two slices.
+#[derive(Debug)]
+struct History {
+    tokens: Vec<u32>,
+    window: usize,
+}
+
+impl History {
+    fn new(window: usize) -> Self {
+        Self { tokens: Vec::new(), window }
+    }
+
+    fn push(&mut self, id: u32) {
+        if self.window == 0 {
+            return;
+        }
+        if self.tokens.len() >= self.window.saturating_mul(2) {
+            self.tokens.drain(..self.tokens.len() - self.window);
+        }
+        self.tokens.push(id);
+    }
+
+    fn clear(&mut self) {
+        self.tokens.clear();
+    }
+
+    fn as_slice(&self) -> &[u32] {
+        &self.tokens
+    }
+}

@@ -1,0 +1,17 @@
+use crate::{Candidates, Stage};
+
+/// Keeps the best candidate alone: the highest logit, the lowest id among equals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Greedy;
+
+impl Stage for Greedy {
+    fn name(&self) -> &str {
+        "greedy"
+    }
+
+    fn apply(&mut self, candidates: &mut Candidates, _history: &[u32]) {
+        if let Some(best) = candidates.best() {
+            candidates.retain(|candidate| candidate.id == best.id);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+"""A tokenizer for the fixtures: one token per printable ASCII character, so that each folder is a whole checkpoint."""
+
+import json
+
+# Byte-level BPE without merges writes the space as Ġ.
+TOKENS = ["<|end|>", "Ġ", *(chr(c) for c in range(0x21, 0x7F))]
+VOCAB = len(TOKENS)
+
+
+def write_tokenizer(folder):
+    """Writes tokenizer.json and tokenizer_config.json. Token 0 is special; characters beyond ASCII have no token."""
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    end = {"id": 0, "content": TOKENS[0], "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    tokenizer = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [end | {"special": True}],
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "post_processor": None,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+            "vocab": {token: i for i, token in enumerate(TOKENS)}, "merges": [],
+        },
+    }  # fmt: skip
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": TOKENS[0], "bos_token": TOKENS[0]}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False) + "\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config) + "\n")

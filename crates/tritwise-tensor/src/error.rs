@@ -49,4 +49,63 @@ pub enum TensorError {
         /// What was found there.
         what: String,
     },
+    /// The encoding keeps its scale elsewhere, and the caller gave none.
+    #[error("{encoding} does not contain its scale, and none was given")]
+    MissingScale {
+        /// The encoding's name.
+        encoding: &'static str,
+    },
+    /// The encoding contains its scale, and the caller gave one all the same.
+    #[error("{encoding} contains its scale, and another one was given")]
+    SurplusScale {
+        /// The encoding's name.
+        encoding: &'static str,
+    },
+    /// The scales cannot be stored in this encoding.
+    #[error("{encoding} cannot hold these scales: {rule}")]
+    Scales {
+        /// The encoding's name.
+        encoding: &'static str,
+        /// The rule that the scales break.
+        rule: &'static str,
+    },
+    /// A scale becomes infinite or zero in the float type that the encoding stores.
+    #[error("{encoding} cannot hold scale {index}: {value} is beyond the range of its float type")]
+    ScaleRange {
+        /// The encoding's name.
+        encoding: &'static str,
+        /// Which scale, counted in storage order.
+        index: usize,
+        /// Its value.
+        value: f32,
+    },
+    /// There are more or fewer values to write than the shape has.
+    #[error("{rows}×{cols} has {expected} values, found {found}", expected = .rows.saturating_mul(*.cols))]
+    Count {
+        /// Rows of the matrix.
+        rows: usize,
+        /// Columns of the matrix.
+        cols: usize,
+        /// Values there are.
+        found: usize,
+    },
+}
+
+impl TensorError {
+    /// The refusal of a two-bit code that no encoder writes.
+    pub(crate) fn code_three(row: usize) -> Self {
+        Self::Weight {
+            row,
+            what: "a weight has code 3, which stands for no trit; is the file damaged?".into(),
+        }
+    }
+
+    /// Refuses a scale that is NaN or infinite.
+    pub(crate) fn check_scale(index: usize, value: f32) -> Result<(), Self> {
+        if value.is_finite() {
+            Ok(())
+        } else {
+            Err(Self::Scale { index, value })
+        }
+    }
 }

@@ -16,10 +16,13 @@ mod checkpoint;
 mod config;
 mod dense;
 mod error;
+mod float;
+mod shape;
 mod ternary;
 
 pub use checkpoint::{Checkpoint, CheckpointError, LayerTensor, TensorId};
 pub use config::{Activation, Config, Rope, RopeScaling, RopeStyle};
 pub use dense::{DenseEncoding, DenseMatrix};
 pub use error::TensorError;
-pub use ternary::{FloatKind, I2sLayout, Scales, Ternarize, TernaryEncoding, TernaryMatrix};
+pub use float::FloatKind;
+pub use ternary::{I2sLayout, Scales, Ternarize, TernaryEncoding, TernaryMatrix};

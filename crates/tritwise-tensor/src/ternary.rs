@@ -1,8 +1,21 @@
 //! Ternary matrices in the encodings of their files.
 
 use std::borrow::Cow;
+use std::fmt;
 
-use crate::TensorError;
+use crate::float::FloatKind;
+use crate::{TensorError, shape};
+
+mod float;
+mod hf_packed;
+mod i2_s;
+mod scales;
+mod tq1_0;
+mod tq2_0;
+mod two_bit;
+
+pub use i2_s::I2sLayout;
+pub use scales::Scales;
 
 /// How a ternary matrix is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,58 +32,134 @@ pub enum TernaryEncoding {
     Float(FloatKind, Ternarize),
 }
 
-/// The four byte orders that have been written under the name I2_S.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum I2sLayout {
-    /// Blocks of 128 in four planes of 32: every published file.
-    #[default]
-    A,
-    /// Blocks of 64 in four planes of 16 (Arm builds since January 2026).
-    B,
-    /// Four rows per byte (x86 builds without `ACT_PARALLEL`).
-    C,
-    /// Sequential (scalar builds since July 2026).
-    D,
-}
-
-/// The float type of master weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum FloatKind {
-    F32,
-    F16,
-    Bf16,
-}
-
 /// How float weights become trits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ternarize {
-    /// BitNet b1.58's absmean rule: `clamp(round(w / mean|W|), -1, 1)`.
+    /// BitNet b1.58's absmean rule: `clamp(round(w / mean|W|), -1, 1)`, with `mean|W|` as the scale.
     Absmean,
     /// The weights already are `{-s, 0, +s}` for one `s`; anything else is an error.
     Exact,
 }
 
-/// What a trit is multiplied by to give the weight.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Scales {
-    /// One scale for the matrix.
-    Tensor(f32),
-    /// One per row.
-    Rows(Vec<f32>),
-    /// One per run of `cols` columns in each row: `values[row * groups + group]`.
-    Groups {
-        /// Columns per group; divides the matrix's columns.
-        cols: usize,
-        /// Row-major scales.
-        values: Vec<f32>,
-    },
+impl TernaryEncoding {
+    /// The encoding's usual name, such as `I2_S` or `TQ1_0`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::I2S(_) => "I2_S",
+            Self::Tq1_0 => "TQ1_0",
+            Self::Tq2_0 => "TQ2_0",
+            Self::HfPacked => "HF packed",
+            Self::Float(kind, _) => kind.name(),
+        }
+    }
+
+    /// Bytes of a `rows` × `cols` matrix.
+    ///
+    /// # Errors
+    /// The shape is empty, breaks a rule of the encoding, or its size overflows.
+    pub fn encoded_len(self, rows: usize, cols: usize) -> Result<usize, TensorError> {
+        let name = self.name();
+        let elements = shape::elements(name, rows, cols)?;
+        let broken = match self {
+            Self::I2S(layout) => i2_s::broken_rule(layout, rows, elements),
+            Self::Tq1_0 | Self::Tq2_0 => shape::broken_block(cols, tq1_0::BLOCK),
+            Self::HfPacked => hf_packed::broken_rule(rows),
+            Self::Float(..) => None,
+        };
+        if let Some(rule) = broken {
+            return Err(TensorError::Shape {
+                encoding: name,
+                rows,
+                cols,
+                rule,
+            });
+        }
+        let len = match self {
+            Self::I2S(_) => i2_s::len(elements),
+            Self::Tq1_0 => (elements / tq1_0::BLOCK).checked_mul(tq1_0::BYTES),
+            Self::Tq2_0 => (elements / tq2_0::BLOCK).checked_mul(tq2_0::BYTES),
+            Self::HfPacked => Some(elements / 4),
+            Self::Float(kind, _) => elements.checked_mul(kind.size()),
+        };
+        len.ok_or(TensorError::Shape {
+            encoding: name,
+            rows,
+            cols,
+            rule: shape::OVERFLOW,
+        })
+    }
+
+    /// Writes `trits` (-1, 0, +1; row after row) with `scales` as the bytes that
+    /// [`TernaryMatrix::new`] reads back to the same trits and scales.
+    ///
+    /// Scales are rounded to the type the encoding stores: F16 for TQ1_0 and TQ2_0, the float's own
+    /// for [`Float`](Self::Float). [`HfPacked`](Self::HfPacked) has no place for the scale, which
+    /// the caller writes elsewhere.
+    ///
+    /// # Errors
+    /// The encoding cannot hold the shape or the scales: more than one scale where there is place for
+    /// one, a scale that is not finite or that rounding would make infinite or zero, and
+    /// [`Ternarize::Absmean`], because the mean of ternary weights is not their scale. A value is not a
+    /// trit, or there are more or fewer than the shape has.
+    pub fn encode(self, trits: &[i8], rows: usize, cols: usize, scales: &Scales) -> Result<Vec<u8>, TensorError> {
+        let name = self.name();
+        self.encoded_len(rows, cols)?;
+        shape::check_count(rows, cols, trits.len())?;
+        scales.check(name, rows, cols)?;
+        if let Some(i) = trits.iter().position(|trit| !(-1..=1).contains(trit)) {
+            return Err(TensorError::Weight {
+                row: i / cols,
+                what: format!("{} is not -1, 0 or +1", trits[i]),
+            });
+        }
+        Ok(match self {
+            Self::I2S(layout) => i2_s::encode(layout, trits, cols, scales.single(name)?),
+            Self::Tq1_0 => tq1_0::encode(trits, scales.to_blocks(name, cols, tq1_0::BLOCK)?.iter()),
+            Self::Tq2_0 => tq2_0::encode(trits, scales.to_blocks(name, cols, tq2_0::BLOCK)?.iter()),
+            Self::HfPacked => {
+                scales.single(name)?;
+                hf_packed::encode(trits)
+            }
+            Self::Float(kind, Ternarize::Exact) => float::encode(kind, trits, scales.single(name)?)?,
+            Self::Float(_, Ternarize::Absmean) => {
+                return Err(TensorError::Scales {
+                    encoding: name,
+                    rule: "the mean of ternary weights is not their scale; write them with Ternarize::Exact",
+                });
+            }
+        })
+    }
+}
+
+impl fmt::Display for TernaryEncoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// A rows × cols matrix of trits with scales, still in the bytes of its file.
 ///
-/// `rows` are output features, `cols` input features.
-#[derive(Debug, Clone, PartialEq)]
+/// `rows` are output features, `cols` input features. Every byte was checked when the value was
+/// made, so reading cannot fail, and may happen on many threads at once.
+///
+/// ```
+/// use tritwise_tensor::{I2sLayout, Scales, TernaryEncoding, TernaryMatrix};
+///
+/// let encoding = TernaryEncoding::I2S(I2sLayout::A);
+/// let trits: Vec<i8> = (0..256).map(|i| i as i8 % 2).collect();
+/// let bytes = encoding.encode(&trits, 2, 128, &Scales::Tensor(0.5))?;
+///
+/// let matrix = TernaryMatrix::new(encoding, 2, 128, &bytes, None)?;
+/// let mut row = [0; 128];
+/// matrix.read_row(1, &mut row);
+/// assert_eq!(row, trits[128..]);
+/// assert_eq!(matrix.scales(), &Scales::Tensor(0.5));
+///
+/// let error = TernaryMatrix::new(encoding, 2, 128, &bytes[1..], None).unwrap_err();
+/// assert_eq!(error.to_string(), "I2_S 2×128 takes 96 bytes, found 95");
+/// # Ok::<(), tritwise_tensor::TensorError>(())
+/// ```
+#[derive(Clone, PartialEq)]
 pub struct TernaryMatrix<'a> {
     encoding: TernaryEncoding,
     rows: usize,
@@ -80,13 +169,14 @@ pub struct TernaryMatrix<'a> {
 }
 
 impl<'a> TernaryMatrix<'a> {
-    /// Takes `bytes` as `rows` × `cols` in `encoding`.
+    /// Takes `bytes` as `rows` × `cols` in `encoding`, and checks all of them.
     ///
     /// `scale` is the scale that lives outside the bytes, as the multiplier of
     /// the trits: needed for [`TernaryEncoding::HfPacked`], not allowed for the others.
     ///
     /// # Errors
-    /// Size or shape do not fit, a scale is not finite, a code is one that is never written.
+    /// Size or shape do not fit, a scale is not finite, a code is one that is never written, float
+    /// weights are not finite or do not obey [`Ternarize::Exact`].
     pub fn new(
         encoding: TernaryEncoding,
         rows: usize,
@@ -94,34 +184,105 @@ impl<'a> TernaryMatrix<'a> {
         bytes: impl Into<Cow<'a, [u8]>>,
         scale: Option<f32>,
     ) -> Result<Self, TensorError> {
-        Ok(Self { encoding, rows, cols, bytes: bytes.into(), scales: Scales::Tensor(scale.unwrap_or(1.0)) })
+        let bytes = bytes.into();
+        let name = encoding.name();
+        shape::check_len(name, rows, cols, encoding.encoded_len(rows, cols)?, bytes.len())?;
+        let scales = match (encoding, scale) {
+            (TernaryEncoding::HfPacked, None) => return Err(TensorError::MissingScale { encoding: name }),
+            (TernaryEncoding::HfPacked, Some(scale)) => {
+                hf_packed::validate(rows, cols, &bytes)?;
+                TensorError::check_scale(0, scale)?;
+                Scales::Tensor(scale)
+            }
+            (_, Some(_)) => return Err(TensorError::SurplusScale { encoding: name }),
+            (TernaryEncoding::I2S(layout), None) => i2_s::validate(layout, cols, &bytes)?,
+            (TernaryEncoding::Tq1_0, None) => {
+                Scales::of_blocks(tq1_0::validate(&bytes)?, cols / tq1_0::BLOCK, tq1_0::BLOCK)
+            }
+            (TernaryEncoding::Tq2_0, None) => {
+                Scales::of_blocks(tq2_0::validate(cols, &bytes)?, cols / tq2_0::BLOCK, tq2_0::BLOCK)
+            }
+            (TernaryEncoding::Float(kind, rule), None) => Scales::Tensor(float::validate(kind, rule, cols, &bytes)?),
+        };
+        Ok(Self {
+            encoding,
+            rows,
+            cols,
+            bytes,
+            scales,
+        })
     }
+
     /// How the matrix is stored.
     pub fn encoding(&self) -> TernaryEncoding {
         self.encoding
     }
+
     /// Number of rows (output features).
     pub fn rows(&self) -> usize {
         self.rows
     }
+
     /// Number of columns (input features).
     pub fn cols(&self) -> usize {
         self.cols
     }
+
     /// The scales; one for the matrix wherever all stored scales are equal.
+    ///
+    /// A stored scale of 0 counts as equal to any, and its block reads as zero trits.
     pub fn scales(&self) -> &Scales {
         &self.scales
     }
+
     /// The stored bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
     /// Writes row `row` as trits (-1, 0, +1) into `out`, which has `cols` elements.
     ///
     /// # Panics
     /// `row` is out of range or `out` has another length.
     pub fn read_row(&self, row: usize, out: &mut [i8]) {
-        let _ = (row, out);
-        unreachable!()
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert_eq!(out.len(), self.cols, "a row has {} columns", self.cols);
+        match self.encoding {
+            TernaryEncoding::I2S(layout) => i2_s::read_row(layout, &self.bytes, row, out),
+            TernaryEncoding::Tq1_0 => tq1_0::read_row(&self.bytes, row, out),
+            TernaryEncoding::Tq2_0 => tq2_0::read_row(&self.bytes, row, out),
+            TernaryEncoding::HfPacked => hf_packed::read_row(self.rows, &self.bytes, row, out),
+            TernaryEncoding::Float(kind, rule) => {
+                let Scales::Tensor(scale) = self.scales else {
+                    unreachable!("float weights have one scale")
+                };
+                float::read_row(kind, rule, scale, &self.bytes, row, out);
+            }
+        }
+    }
+
+    /// The matrix with bytes of its own; copies them if they were borrowed.
+    pub fn into_owned(self) -> TernaryMatrix<'static> {
+        TernaryMatrix {
+            encoding: self.encoding,
+            rows: self.rows,
+            cols: self.cols,
+            bytes: Cow::Owned(self.bytes.into_owned()),
+            scales: self.scales,
+        }
+    }
+}
+
+/// Shape and encoding; the bytes would fill screens.
+impl fmt::Debug for TernaryMatrix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "TernaryMatrix({} {}×{}, {} bytes)",
+            self.encoding,
+            self.rows,
+            self.cols,
+            self.bytes.len()
+        )
     }
 }

@@ -1,0 +1,72 @@
+//! Bytes that the encodings' original programs wrote for a known pattern.
+//!
+//! The pattern is t(i) = ((7 i + ⌊i / 11⌋) mod 3) - 1, for i from 0 to 255, with scale 0.5. I2_S was written by the C
+//! quantiser of bitnet.cpp (its x86, Arm and x86-without-`ACT_PARALLEL` builds), TQ1_0 and TQ2_0 by ggml.
+
+use tritwise_tensor::{I2sLayout, Scales, TernaryEncoding, TernaryMatrix};
+
+fn pattern() -> Vec<i8> {
+    (0..256).map(|i| ((7 * i + i / 11) % 3) as i8 - 1).collect()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
+        .collect()
+}
+
+#[track_caller]
+fn check(encoding: TernaryEncoding, rows: usize, cols: usize, hex: &str) {
+    let mut golden = bytes(hex);
+    if let TernaryEncoding::I2S(_) = encoding {
+        golden.extend([0; 28]);
+    }
+    let written = encoding.encode(&pattern(), rows, cols, &Scales::Tensor(0.5)).unwrap();
+    assert_eq!(written, golden, "{encoding} writes other bytes");
+
+    let matrix = TernaryMatrix::new(encoding, rows, cols, &golden, None).unwrap();
+    let mut read = vec![9; 256];
+    for (row, out) in read.chunks_exact_mut(cols).enumerate() {
+        matrix.read_row(row, out);
+    }
+    assert_eq!(read, pattern(), "{encoding} reads other trits");
+    assert_eq!(matrix.scales(), &Scales::Tensor(0.5));
+}
+
+const I2_S_A: &str = "124491244992244992244912449124499224499224491244912449922449922449922449124491244992244992244912449124499224499224491244912449920000003f";
+const I2_S_B: &str = "2542942942940950a50a5025429429420a502542942942940950a50a5025429450a50a502542942942940950a50a5025940950a50a502542942942940950a50a0000003f";
+const I2_S_C: &str = "065881166085186186186106588116608518618618610658811660851861861861065881166085186186186106588116608518618618610658811660851861860000003f";
+const TQ1_0: &str =
+    "2461cb446ccf456ccf456c2461cb446ccf456ccf456c2461cb446ccf456ccf451874f11b74465dd1515ed11874f11b743d5f33950038";
+const TQ2_0: &str = "841146186186186186186184114618618618618618618411461861861861861861861861841146186186186186186184114618618618618618618411461861860038";
+
+#[test]
+fn i2_s_layout_a() {
+    check(TernaryEncoding::I2S(I2sLayout::A), 1, 256, I2_S_A);
+    check(TernaryEncoding::I2S(I2sLayout::A), 2, 128, I2_S_A);
+    // The sequence is flat: rows that begin inside a block take nothing away from it.
+    check(TernaryEncoding::I2S(I2sLayout::A), 4, 64, I2_S_A);
+    check(TernaryEncoding::I2S(I2sLayout::A), 32, 8, I2_S_A);
+}
+
+#[test]
+fn i2_s_layout_b() {
+    check(TernaryEncoding::I2S(I2sLayout::B), 2, 128, I2_S_B);
+    check(TernaryEncoding::I2S(I2sLayout::B), 8, 32, I2_S_B);
+}
+
+#[test]
+fn i2_s_layout_c() {
+    check(TernaryEncoding::I2S(I2sLayout::C), 4, 64, I2_S_C);
+}
+
+#[test]
+fn tq1_0() {
+    check(TernaryEncoding::Tq1_0, 1, 256, TQ1_0);
+}
+
+#[test]
+fn tq2_0() {
+    check(TernaryEncoding::Tq2_0, 1, 256, TQ2_0);
+}

@@ -32,6 +32,9 @@ TOKENS = 28
 TIE_DISTANCE = 4e-4
 # Distance of the best logit from the second, relative to the largest |logit|.
 TOP1_MARGIN = 2e-2
+# Deviation of the embedding's elements: small beside what the layers add, or the model would merely repeat its input, and
+# so small beside the norm's ε of 1e-5 that a wrong ε shows.
+EMBEDDING = 0.01
 # Distance of W * s from a rounding tie, so that the trits of master weights do not hang on the last bit of the mean.
 WEIGHT_TIE = 1e-4
 
@@ -51,18 +54,18 @@ class Fixture:
     config: dict
 
 
-def shape(hidden, ffn, heads, kv_heads, **more):
-    """The part of config.json that gives the shapes; `more` adds fields."""
+def shape(hidden, ffn, heads, kv_heads, layers=2):
+    """The part of config.json that gives the shapes."""
     return {
-        "vocab_size": VOCAB, "hidden_size": hidden, "intermediate_size": ffn, "num_hidden_layers": 2,
+        "vocab_size": VOCAB, "hidden_size": hidden, "intermediate_size": ffn, "num_hidden_layers": layers,
         "num_attention_heads": heads, "num_key_value_heads": kv_heads, "max_position_embeddings": 64,
-        "bos_token_id": 0, "eos_token_id": 0, **more,
+        "bos_token_id": 0, "eos_token_id": 0,
     }  # fmt: skip
 
 
 FIXTURES = [
     Fixture("bitnet-2b4t-online", 1, "master", torch.bfloat16, {
-        **BITNET, **shape(128, 256, 4, 1), "rope_theta": 500000.0, "tie_word_embeddings": True,
+        **BITNET, **shape(128, 256, 4, 1, layers=1), "rope_theta": 500000.0, "tie_word_embeddings": True,
         "torch_dtype": "bfloat16", "quantization_config": AUTO | {"quantization_mode": "online"},
     }),
     # All widths are multiples of 256, so that this one can also be written with ggml's TQ1_0 and TQ2_0.
@@ -90,7 +93,7 @@ FIXTURES = [
         "quantization_config": AUTO | {"quantization_mode": "offline", "modules_to_not_convert": None},
     }),
     Fixture("llama-trilm", 6, "ternary", torch.float16, {
-        **LLAMA, **shape(64, 128, 4, 4), "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "tie_word_embeddings": False,
+        **LLAMA, **shape(64, 128, 4, 4, layers=1), "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "tie_word_embeddings": False,
         "torch_dtype": "float16",
     }),
 ]  # fmt: skip
@@ -117,8 +120,12 @@ def random_tensors(fixture, rng):
         for suffix, tensor in linear_tensors(fixture, rng, rows, cols, scale).items():
             tensors[f"{name}.{suffix}"] = tensor
 
-    # Small beside what the layers add, or the model would merely repeat its input.
-    tensors["model.embed_tokens.weight"] = torch.from_numpy(rng.normal(0, 0.4, (vocab, hidden))).to(fixture.dtype)
+    def table(name):
+        values = rng.normal(0, EMBEDDING, (vocab, hidden))
+        values[np.abs(values) < 2**-14] = 0  # would not be exact in F16, which GGUF files have for bf16
+        tensors[f"{name}.weight"] = torch.from_numpy(values).to(fixture.dtype)
+
+    table("model.embed_tokens")
     for i in range(config["num_hidden_layers"]):
         layer = f"model.layers.{i}"
         norm(f"{layer}.input_layernorm", hidden)
@@ -135,7 +142,7 @@ def random_tensors(fixture, rng):
             norm(f"{layer}.mlp.{'ffn_layernorm' if one_bit_llm else 'ffn_sub_norm'}", ffn)
     norm("model.norm", hidden)
     if not config["tie_word_embeddings"]:
-        tensors["lm_head.weight"] = torch.from_numpy(rng.normal(0, 0.4, (vocab, hidden))).to(fixture.dtype)
+        table("lm_head")
     return tensors
 
 
@@ -208,6 +215,7 @@ def make(fixture, target):
         logits = reference.logits(reference.load(folder, bool(int8)), tokens)
         logits.astype("<f4").tofile(folder / file)
         check(f"{fixture.name}/{file}", logits, folder, tokens, int8)
+    check_sensitive(folder, tokens)
     if "llama" in fixture.name:
         check_interleaved(folder, tokens)
 
@@ -227,6 +235,39 @@ def check(name, logits, folder, tokens, int8):
         f"{name:38} max|logit| {largest:5.2f}  top-1 margin {margin:.3f}  distinct argmax {len(set(logits.argmax(-1)))}  "
         f"|Δ|/max: numpy f64 {f64:.1e}, f32 {f32:.1e}  x·s: tie {tie_distance(models[0]):.1e}, f32 error {scaled:.1e}"
     )
+
+
+def check_sensitive(folder, tokens):
+    """Prints, and bounds, how far the usual mistakes move the logits: a test with tolerance 1e-3 must see each of them."""
+
+    def mistaken(**changes):
+        model = bitnet_numpy.Model(folder)
+        for name, value in changes.items():
+            setattr(model, name, value)
+        return model
+
+    model = mistaken()
+    exact = model.forward(tokens)
+    other_act = bitnet_numpy.silu if model.act is bitnet_numpy.squared_relu else bitnet_numpy.squared_relu
+    models = {
+        "activation": mistaken(act=other_act),
+        "rope theta": mistaken(theta=1e4 if model.theta > 1e4 else 5e5),
+        "rope pairs": mistaken(interleaved=True),
+        "norm eps": mistaken(eps=1e-6 if model.eps == 1e-5 else 1e-5),
+        "int8": bitnet_numpy.Model(folder, int8=not model.layers[0]["q"].int8),
+        "head scale": mistaken(norm=np.ones_like(model.norm)),
+    }
+    for name in ("attn_norm", "ffn_norm", "attn_sub_norm", "ffn_sub_norm"):
+        if model.layers[0][name] is not None:
+            models[name] = mistaken(layers=[layer | {name: np.ones_like(layer[name])} for layer in model.layers])
+    # A sub-norm removes the scale of v, and of gate and up together.
+    for name in ("q", "k", "o", "down") + (() if "attn_sub_norm" in models else ("v", "gate", "up")):
+        models[f"{name} scale"] = mistaken()
+        for layer in models[f"{name} scale"].layers:
+            layer[name].scale = 1 / layer[name].scale
+    moved = {name: np.abs(other.forward(tokens) - exact).max() / np.abs(exact).max() for name, other in models.items()}
+    print("    moved by " + ", ".join(f"{name} {distance:.2f}" for name, distance in moved.items()))
+    assert min(moved.values()) > 5e-3, f"{folder.name}: a mistake would go unseen"
 
 
 def check_interleaved(folder, tokens):

@@ -7,8 +7,10 @@
 pub mod arch;
 mod backend;
 pub mod cpu;
-pub mod memory;
-pub mod parallel;
+mod memory;
+mod packed;
+mod parallel;
 
 pub use backend::Backend;
 pub use cpu::CpuBackend;
+pub use packed::PackedMatrix;

@@ -11,7 +11,7 @@ use crate::arch::Line;
 /// A fixed number of elements, zero at first, whose first byte begins a 64-byte line.
 ///
 /// Memory is held as [`Line`]s, whose alignment does the work, so that this needs no `unsafe`.
-pub struct Buffer<T> {
+pub(crate) struct Buffer<T> {
     lines: Vec<Line>,
     len: usize,
     elements: PhantomData<T>,
@@ -22,7 +22,7 @@ impl<T: Pod> Buffer<T> {
     ///
     /// # Panics
     /// `T` is wider than a line or its size does not divide one.
-    pub fn zeroed(len: usize) -> Self {
+    pub(crate) fn zeroed(len: usize) -> Self {
         let per_line = const {
             assert!(size_of::<T>() > 0 && size_of::<Line>().is_multiple_of(size_of::<T>()));
             size_of::<Line>() / size_of::<T>()

@@ -50,29 +50,75 @@ impl<'a> Panels<'a> {
         );
         Self { lines, lines_per_panel }
     }
+
     /// Number of panels.
+    #[inline]
     pub fn len(&self) -> usize {
         self.lines.len() / self.lines_per_panel
     }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
+
     /// Columns of the panels, a multiple of [`LINE_COLS`].
     pub fn cols(&self) -> usize {
         self.lines_per_panel * LINE_COLS
     }
+
+    /// The lines of all panels.
+    pub fn lines(&self) -> &'a [Line] {
+        self.lines
+    }
+
     /// The panels, one after the other.
     pub fn iter(&self) -> std::slice::ChunksExact<'a, Line> {
         self.lines.chunks_exact(self.lines_per_panel)
     }
 }
 
-/// Sums of code × activation over packed panels, exact in `i32`.
+/// Rows of activations, one per token, `stride` apart.
+///
+/// The stride lets a kernel work on a range of columns without a copy.
+#[derive(Debug, Clone, Copy)]
+pub struct Activations<'a> {
+    values: &'a [i8],
+    stride: usize,
+    tokens: usize,
+}
+
+impl<'a> Activations<'a> {
+    /// Row `t` begins at `values[t * stride]`, for `t` below `tokens`.
+    pub fn new(values: &'a [i8], stride: usize, tokens: usize) -> Self {
+        Self { values, stride, tokens }
+    }
+
+    /// Number of rows.
+    pub fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// The first `cols` activations of row `token`.
+    ///
+    /// # Panics
+    /// They are not all there.
+    #[inline]
+    pub fn row(&self, token: usize, cols: usize) -> &'a [i8] {
+        assert!(token < self.tokens, "token {token} of {}", self.tokens);
+        &self.values[token * self.stride..][..cols]
+    }
+}
+
+/// Sums of code × activation over packed panels.
 ///
 /// The packed operand is unsigned (codes 0, 1, 2), so these are sums of
 /// *codes*; `Σ trit·q = Σ code·q − Σ q`, and the caller subtracts `Σ q`, which
 /// it knows once per token.
+///
+/// Results are exact, in any order of addition, while a sum fits `i32`: for any
+/// codes and activations up to [`MAX_COLS`] columns. (Wider matrices give sums
+/// modulo 2³², the same on every instruction set.)
 pub trait IntegerOps: Sealed {
     /// `out[r] = Σ_c code[r][c] · x[c]` for every row of every panel.
     ///
@@ -80,10 +126,12 @@ pub trait IntegerOps: Sealed {
     /// `x.len() != panels.cols()` or `out.len() != panels.len() * PANEL_ROWS`.
     fn gemv(&self, panels: Panels<'_>, x: &[i8], out: &mut [i32]);
 
-    /// The same for several rows of activations: `x` is `tokens` rows of
-    /// `panels.cols()`, and `out[t * rows + r]`, with `rows = panels.len() * PANEL_ROWS`.
+    /// The same for several tokens: `out[t * rows + r]`, with `rows = panels.len() * PANEL_ROWS`.
     ///
     /// # Panics
-    /// `x.len() != tokens * panels.cols()` or `out.len() != tokens * rows`.
-    fn gemm(&self, panels: Panels<'_>, x: &[i8], tokens: usize, out: &mut [i32]);
+    /// A row of `x` is shorter than `panels.cols()`, or `out.len() != x.tokens() * rows`.
+    fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]);
 }
+
+/// Columns up to which every sum is exact: code 3 times activation -128, in each.
+pub const MAX_COLS: usize = (i32::MAX / (3 * 128)) as usize;

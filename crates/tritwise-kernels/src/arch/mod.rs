@@ -20,7 +20,7 @@ mod float;
 mod integer;
 
 pub use float::FloatOps;
-pub use integer::{IntegerOps, LINE_COLS, Line, PANEL_ROWS, Panels};
+pub use integer::{Activations, IntegerOps, LINE_COLS, Line, MAX_COLS, PANEL_ROWS, Panels};
 
 /// One instruction set's kernels.
 ///

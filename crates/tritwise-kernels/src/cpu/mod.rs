@@ -1,5 +1,6 @@
 //! The CPU backend: packed matrices, one instruction set, one pool of threads.
 
+mod matmul;
 mod rows;
 
 use crate::arch::{self, Isa};

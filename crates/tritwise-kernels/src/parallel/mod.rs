@@ -3,5 +3,5 @@
 mod pool;
 mod shards;
 
-pub use pool::Pool;
-pub use shards::{for_each_index, for_each_shard};
+pub(crate) use pool::Pool;
+pub(crate) use shards::{ColumnShard, ColumnShards, Cursor, for_each_index, for_each_shard};

@@ -2,25 +2,25 @@
 
 /// A fixed set of threads that run one region at a time.
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     threads: usize,
 }
 
 impl Pool {
     /// A pool of `threads` threads, the caller's included; zero counts as one.
-    pub fn new(threads: usize) -> Self {
+    pub(crate) fn new(threads: usize) -> Self {
         Self {
             threads: threads.max(1),
         }
     }
 
     /// Number of threads that take part in a region.
-    pub fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         self.threads
     }
 
     /// Calls `region` once per thread, with the thread's index below [`Pool::threads`], and returns when all have returned.
-    pub fn run(&self, region: &(dyn Fn(usize) + Sync)) {
+    pub(crate) fn run(&self, region: &(dyn Fn(usize) + Sync)) {
         for worker in 0..self.threads {
             region(worker);
         }

@@ -1,35 +1,179 @@
-//! Work handed out in pieces, so that an uneven core or a busy neighbour does not stall a region.
+//! Work handed out in pieces, so that an uneven core or a busy neighbour does
+//! not stall a region.
+//!
+//! All three forms have one shape: an atomic cursor counts pieces, each worker
+//! takes the next until none is left, and nothing is held while a piece is
+//! worked on. One worker alone would do everything, so a region whose work is
+//! small may just as well run on the caller.
 
-use std::sync::Mutex;
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Pool;
 
 /// Calls `f` once for every index below `count`, on all threads of `pool`.
-pub fn for_each_index(pool: &Pool, count: usize, f: &(dyn Fn(usize) + Sync)) {
-    let next = AtomicUsize::new(0);
+pub(crate) fn for_each_index(pool: &Pool, count: usize, f: &(dyn Fn(usize) + Sync)) {
+    let cursor = Cursor::new(count);
     pool.run(&|_worker| {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
-                break;
-            }
+        while let Some(index) = cursor.next() {
             f(index);
         }
     });
 }
 
-/// Calls `f(i, shard)` once for every run of `shard_len` elements of `out` (the last may be
-/// shorter), on all threads of `pool`; shard `i` starts at element `i * shard_len`.
+/// Calls `f(i, shard)` once for every run of `shard_len` elements of `out` (the
+/// last may be shorter), on all threads of `pool`; shard `i` starts at element
+/// `i * shard_len`.
 ///
-/// The iterator over the shards is behind a lock that is held to take the next one and never
-/// while `f` runs.
-pub fn for_each_shard<T: Send>(pool: &Pool, out: &mut [T], shard_len: usize, f: &(dyn Fn(usize, &mut [T]) + Sync)) {
-    let shards = Mutex::new(out.chunks_mut(shard_len).enumerate());
-    let next = || shards.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+/// # Panics
+/// `shard_len` is zero.
+pub(crate) fn for_each_shard<T: Send>(
+    pool: &Pool,
+    out: &mut [T],
+    shard_len: usize,
+    f: &(dyn Fn(usize, &mut [T]) + Sync),
+) {
+    // A slice is a matrix of one row.
+    let width = out.len();
+    let shards = ColumnShards::new(out, width, shard_len);
     pool.run(&|_worker| {
-        while let Some((index, shard)) = next() {
-            f(index, shard);
+        while let Some(mut shard) = shards.next() {
+            f(shard.start() / shard_len, shard.row_mut(0));
         }
     });
+}
+
+/// Hands out the numbers below `count`, each once, to whichever thread asks.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    next: AtomicUsize,
+    count: usize,
+}
+
+impl Cursor {
+    pub(crate) fn new(count: usize) -> Self {
+        Self {
+            next: AtomicUsize::new(0),
+            count,
+        }
+    }
+
+    /// A number that no other call returned, or `None` when all are out.
+    pub(crate) fn next(&self) -> Option<usize> {
+        // Relaxed: the number itself is the only message. What the pieces are
+        // made of reached this thread, and what it writes leaves it, through the pool.
+        self.next
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+                (next < self.count).then_some(next + 1)
+            })
+            .ok()
+    }
+}
+
+/// A row-major matrix whose columns are handed out in runs, each run once.
+///
+/// ```text
+///            shard 0     shard 1     shard 2
+/// row 0   ┌───────────┬───────────┬───────┐
+/// row 1   │           │           │       │      one shard = one run of columns
+/// row 2   └───────────┴───────────┴───────┘                  of every row
+/// ```
+///
+/// This is how workers write the outputs of a matrix product: a worker owns a
+/// range of output features, for all tokens. The pieces of a column shard do
+/// not lie together, so `chunks_mut` cannot express it.
+pub(crate) struct ColumnShards<'a, T> {
+    elements: *mut T,
+    rows: usize,
+    width: usize,
+    shard_cols: usize,
+    cursor: Cursor,
+    borrow: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: through a shared reference one can only take shards, which are disjoint
+// (`Cursor` gives each number once); a thread that takes one gets `&mut T`, for
+// which `T: Send` is the condition.
+unsafe impl<T: Send> Sync for ColumnShards<'_, T> {}
+
+impl<'a, T> ColumnShards<'a, T> {
+    /// `matrix` as rows of `width`, in runs of `shard_cols` columns (the last may be shorter).
+    ///
+    /// # Panics
+    /// `shard_cols` is zero, or `matrix` is not whole rows.
+    pub(crate) fn new(matrix: &'a mut [T], width: usize, shard_cols: usize) -> Self {
+        assert!(shard_cols > 0, "a shard has columns");
+        let rows = if width == 0 { 0 } else { matrix.len() / width };
+        assert_eq!(matrix.len(), rows * width, "whole rows");
+        Self {
+            elements: matrix.as_mut_ptr(),
+            rows,
+            width,
+            shard_cols,
+            cursor: Cursor::new(width.div_ceil(shard_cols)),
+            borrow: PhantomData,
+        }
+    }
+
+    /// A shard that no other call returned, or `None` when all are out.
+    pub(crate) fn next(&self) -> Option<ColumnShard<'_, T>> {
+        let start = self.cursor.next()? * self.shard_cols;
+        let len = self.shard_cols.min(self.width - start);
+        Some(ColumnShard {
+            matrix: self,
+            start,
+            len,
+        })
+    }
+}
+
+impl<T> fmt::Debug for ColumnShards<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "ColumnShards({} × {} in runs of {})",
+            self.rows, self.width, self.shard_cols
+        )
+    }
+}
+
+/// A run of columns of a matrix, owned by whoever took it from its [`ColumnShards`].
+#[derive(Debug)]
+pub(crate) struct ColumnShard<'a, T> {
+    matrix: &'a ColumnShards<'a, T>,
+    start: usize,
+    len: usize,
+}
+
+impl<T> ColumnShard<'_, T> {
+    /// The first column.
+    pub(crate) fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Number of columns.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Number of rows of the matrix.
+    pub(crate) fn rows(&self) -> usize {
+        self.matrix.rows
+    }
+
+    /// This shard's columns of row `row`.
+    ///
+    /// # Panics
+    /// `row` is out of range.
+    pub(crate) fn row_mut(&mut self, row: usize) -> &mut [T] {
+        assert!(row < self.matrix.rows, "row {row} of {}", self.matrix.rows);
+        // SAFETY: `row < rows` and `start + len <= width`, so the elements lie in
+        // the slice that `ColumnShards::new` borrowed mutably for longer than `self` lives.
+        let first = unsafe { self.matrix.elements.add(row * self.matrix.width + self.start) };
+        // SAFETY: as above for all `len` elements. No other reference to them exists:
+        // the slice's owner is kept out by the borrow, other shards have other columns,
+        // and another row of this shard needs `&mut self` again.
+        unsafe { std::slice::from_raw_parts_mut(first, self.len) }
+    }
 }

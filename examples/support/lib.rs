@@ -1,1 +1,8 @@
-//! What the examples share.
+//! What the examples share: their common options, opening a model with a
+//! progress bar, and measuring the machine they run on.
+
+mod cli;
+pub mod dummy;
+pub mod machine;
+
+pub use cli::{Compute, ModelPath, Result, bar, fail, print_json};

@@ -126,6 +126,12 @@ impl<B: Backend> Model<B> {
         Workspace::new(&self.backend, &self.config)
     }
 
+    /// Bytes of all weights in memory, norms left out.
+    pub fn weight_bytes(&self) -> usize {
+        let untied = if self.head.is_some() { self.head_bytes() } else { 0 };
+        self.matrix_bytes() + self.backend.table_bytes(&self.embedding) + untied
+    }
+
     /// Bytes of packed ternary weights.
     pub fn matrix_bytes(&self) -> usize {
         self.layers.iter().flat_map(Layer::matrices).map(|m| self.backend.matrix_bytes(m)).sum()

@@ -1,1 +1,52 @@
-//! (crate documentation)
+//! Runs ternary and 1-bit language models (BitNet b1.58 and its relatives) on
+//! ordinary CPUs.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), tritwise::Error> {
+//! let model = tritwise::Model::open("model.gguf")?;
+//! let mut session = model.session();
+//! session.push("Once upon a time")?;
+//! for piece in session.generate(&tritwise::Sampling::default().max_tokens(64))? {
+//!     print!("{}", piece?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Model`] is a checkpoint ready to run: shared, immutable, opened from a
+//! GGUF file or a Hugging Face folder, or refused with the reason. [`Session`]
+//! is one text in progress. [`Generation`] is an iterator over new text;
+//! dropping it, or setting a [`Cancel`] from another thread, stops it.
+//!
+//! A text's logits have the same bits on every instruction set, with every
+//! number of threads, and however the prompt is cut; with the same seed the
+//! text is the same on every machine.
+//!
+//! Everything is synchronous; a host with an event loop runs it on a thread of
+//! its own. The crates underneath can be used alone and are re-exported here.
+#![forbid(unsafe_code)]
+
+mod cancel;
+mod error;
+mod generation;
+mod model;
+mod sampling;
+mod score;
+mod session;
+
+pub use cancel::Cancel;
+pub use error::Error;
+pub use generation::{Generation, Piece, StopReason, Summary};
+pub use model::{Model, ModelBuilder};
+pub use sampling::Sampling;
+pub use session::Session;
+pub use tritwise_model::Progress;
+pub use tritwise_sampling::Params;
+pub use tritwise_tensor::{Config, I2sLayout};
+
+pub use tritwise_kernels as kernels;
+pub use tritwise_loader as loader;
+pub use tritwise_model as transformer;
+pub use tritwise_sampling as sampling_stages;
+pub use tritwise_tensor as tensor;
+pub use tritwise_tokenizer as tokenizer;

@@ -1,0 +1,200 @@
+//! Text as it is made.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use tritwise_sampling::Sampler;
+use tritwise_tokenizer::{StopStrings, Utf8Stream};
+
+use crate::{Cancel, Error, Sampling, Session};
+
+/// An iterator over pieces of text, in whole characters.
+///
+/// Each call of `next` runs the model until there is text to release: at
+/// least one token, more where a character or a possible stop string spans
+/// tokens. After the last piece, [`summary`](Self::summary) says why it ended
+/// and how fast it was.
+#[derive(Debug)]
+pub struct Generation<'s> {
+    session: &'s mut Session,
+    sampler: Sampler,
+    cancel: Cancel,
+    max_tokens: usize,
+    utf8: Utf8Stream,
+    stops: StopStrings,
+    summary: Summary,
+    ended: bool,
+}
+
+/// Some newly made text; never ends inside a character.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Piece {
+    /// The text, not empty.
+    pub text: String,
+}
+
+/// What a generation did.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Tokens that had to be evaluated before the first new one.
+    pub prompt_tokens: usize,
+    /// Time that took.
+    pub prompt_time: Duration,
+    /// Tokens made, the ending one included.
+    pub tokens: usize,
+    /// Time spent making the tokens after the first.
+    pub time: Duration,
+    /// Why it ended; `None` while it has not.
+    pub stop_reason: Option<StopReason>,
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The model made an end-of-generation token.
+    End,
+    /// The text reached this stop string, which is not part of it.
+    Stop(String),
+    /// As many tokens as were asked for.
+    MaxTokens,
+    /// The session can hold no more.
+    ContextFull,
+    /// [`Cancel::cancel`] was called.
+    Cancelled,
+}
+
+impl<'s> Generation<'s> {
+    pub(crate) fn new(session: &'s mut Session, sampling: &Sampling, cancel: Cancel) -> Result<Self, Error> {
+        session.model().tokenizer()?;
+        let sampler = sampling.sampler(session.tokens())?;
+        let summary = Summary {
+            prompt_tokens: session.pending(),
+            prompt_time: Duration::ZERO,
+            tokens: 0,
+            time: Duration::ZERO,
+            stop_reason: None,
+        };
+        Ok(Self {
+            session,
+            sampler,
+            cancel,
+            max_tokens: sampling.max_tokens,
+            utf8: Utf8Stream::new(),
+            stops: StopStrings::new(sampling.stops.iter().cloned()),
+            summary,
+            ended: false,
+        })
+    }
+
+    /// What has been done so far.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Makes one token. Returns the text that it releases, which may be empty.
+    fn step(&mut self) -> Result<String, Error> {
+        if self.summary.tokens >= self.max_tokens {
+            return Ok(self.end(StopReason::MaxTokens));
+        }
+        if self.session.is_full() {
+            return Ok(self.end(StopReason::ContextFull));
+        }
+        let start = Instant::now();
+        let Some(logits) = self.session.next_logits(&self.cancel)? else {
+            return Ok(self.end(StopReason::Cancelled));
+        };
+        let token = self.sampler.sample(logits)?;
+        self.sampler.accept(token);
+        self.session.append(token);
+        let elapsed = start.elapsed();
+        if self.summary.tokens == 0 {
+            self.summary.prompt_time = elapsed;
+        } else {
+            self.summary.time += elapsed;
+        }
+        self.summary.tokens += 1;
+
+        let tokenizer = self.session.model().tokenizer()?;
+        if tokenizer.is_end(token) {
+            return Ok(self.end(StopReason::End));
+        }
+        let text = self.utf8.push(&tokenizer.token_bytes(token));
+        let text = self.stops.push(&text);
+        if let Some(stop) = self.stops.matched() {
+            let stop = stop.to_owned();
+            self.ended = true;
+            self.summary.stop_reason = Some(StopReason::Stop(stop));
+        }
+        Ok(text)
+    }
+
+    /// Ends the generation and releases the text that was held back.
+    fn end(&mut self, reason: StopReason) -> String {
+        self.ended = true;
+        let rest = self.utf8.finish();
+        let mut text = self.stops.push(&rest);
+        if let Some(stop) = self.stops.matched() {
+            self.summary.stop_reason = Some(StopReason::Stop(stop.to_owned()));
+        } else {
+            text.push_str(&self.stops.finish());
+            self.summary.stop_reason = Some(reason);
+        }
+        text
+    }
+}
+
+impl Iterator for Generation<'_> {
+    type Item = Result<Piece, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.ended {
+            match self.step() {
+                Ok(text) if text.is_empty() => {}
+                Ok(text) => return Some(Ok(Piece { text })),
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Summary {
+    /// Decoding speed: tokens after the first, per second. Zero if there were none.
+    pub fn tokens_per_second(&self) -> f64 {
+        rate(self.tokens.saturating_sub(1), self.time)
+    }
+
+    /// Reading speed: prompt tokens per second.
+    pub fn prompt_tokens_per_second(&self) -> f64 {
+        rate(self.prompt_tokens, self.prompt_time)
+    }
+}
+
+fn rate(count: usize, time: Duration) -> f64 {
+    if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
+}
+
+impl StopReason {
+    /// A short name for programs: `end`, `stop`, `max_tokens`, `context_full`, `cancelled`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::End => "end",
+            Self::Stop(_) => "stop",
+            Self::MaxTokens => "max_tokens",
+            Self::ContextFull => "context_full",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

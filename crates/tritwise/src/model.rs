@@ -1,0 +1,206 @@
+//! Opening a checkpoint.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tritwise_kernels::Cpu;
+use tritwise_loader::{I2sLayout, Options, Source};
+use tritwise_model::Progress;
+use tritwise_tensor::{Checkpoint, Config};
+use tritwise_tokenizer::Tokenizer;
+
+use crate::{Error, Session};
+
+/// The longest context that is set up unless another is asked for.
+const DEFAULT_CONTEXT: usize = 8192;
+
+/// A model that is ready to run: weights, tokenizer, threads.
+///
+/// Cheap to clone, `Send + Sync`: all clones and all sessions share the
+/// weights. Sessions on several threads take turns on the model's thread pool.
+#[derive(Clone)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+/// What sessions share.
+pub(crate) struct Inner {
+    name: String,
+    pub(crate) network: tritwise_model::Model<Cpu>,
+    tokenizer: Option<Tokenizer>,
+    load_time: Duration,
+}
+
+impl Model {
+    /// Opens a GGUF file or a Hugging Face folder with the defaults of
+    /// [`ModelBuilder`].
+    ///
+    /// # Errors
+    /// The checkpoint is not understood to the last tensor; the text says why
+    /// and what to do.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::builder().open(path)
+    }
+
+    /// Choices to make before opening.
+    pub fn builder() -> ModelBuilder {
+        ModelBuilder::default()
+    }
+
+    /// An empty session with the model's whole context.
+    pub fn session(&self) -> Session {
+        Session::new(Arc::clone(&self.inner))
+    }
+
+    /// The hyperparameters.
+    pub fn config(&self) -> &Config {
+        self.inner.network.config()
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// The checkpoint has none.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, Error> {
+        self.inner.tokenizer()
+    }
+
+    /// The instruction set in use, by name.
+    pub fn isa(&self) -> &'static str {
+        self.inner.network.backend().isa().name()
+    }
+
+    /// Threads in use.
+    pub fn threads(&self) -> usize {
+        self.inner.network.backend().threads()
+    }
+
+    /// Time from opening the file to being ready.
+    pub fn load_time(&self) -> Duration {
+        self.inner.load_time
+    }
+
+    /// The graph and its weights, for callers that want logits and batches
+    /// rather than text.
+    pub fn network(&self) -> &tritwise_model::Model<Cpu> {
+        &self.inner.network
+    }
+}
+
+impl Inner {
+    pub(crate) fn tokenizer(&self) -> Result<&Tokenizer, Error> {
+        self.tokenizer.as_ref().ok_or_else(|| Error::NoTokenizer(self.name.clone()))
+    }
+}
+
+/// Choices to make before a model is opened.
+///
+/// ```no_run
+/// let model = tritwise::Model::builder().threads(4).context(2048).open("model.gguf")?;
+/// # Ok::<(), tritwise::Error>(())
+/// ```
+#[derive(Default)]
+pub struct ModelBuilder {
+    threads: Option<usize>,
+    isa: Option<String>,
+    context: Option<usize>,
+    options: Options,
+    progress: Option<Box<dyn FnMut(Progress)>>,
+}
+
+impl ModelBuilder {
+    /// Threads to compute with; by default one per physical core. The number
+    /// changes no bit of any result.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Forces an instruction set by name, e.g. `scalar` or `x86_64-avx2`; by
+    /// default the best the CPU has. Changes no bit of any result.
+    pub fn isa(mut self, name: impl Into<String>) -> Self {
+        self.isa = Some(name.into());
+        self
+    }
+
+    /// Tokens a session can hold; by default the model's own context, but at
+    /// most 8,192. Memory for them is taken as they come.
+    pub fn context(mut self, tokens: usize) -> Self {
+        self.context = Some(tokens);
+        self
+    }
+
+    /// The byte order of I2_S tensors, for files from builds that wrote
+    /// another than the published one: the file itself does not say.
+    pub fn i2s_layout(mut self, layout: I2sLayout) -> Self {
+        self.options.i2s_layout = layout;
+        self
+    }
+
+    /// Called as weights are taken over: loading a large model takes seconds.
+    pub fn progress(mut self, report: impl FnMut(Progress) + 'static) -> Self {
+        self.progress = Some(Box::new(report));
+        self
+    }
+
+    /// Opens the GGUF file or Hugging Face folder at `path`.
+    ///
+    /// # Errors
+    /// The forced instruction set is not available, or the checkpoint is not
+    /// understood to the last tensor; the text says why and what to do.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Model, Error> {
+        let start = Instant::now();
+        let source = tritwise_loader::open(path.as_ref(), &self.options)?;
+        self.load(&source, start)
+    }
+
+    /// Opens a GGUF file that is already in memory; `name` stands for it in errors.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn open_bytes(self, name: &str, bytes: Vec<u8>) -> Result<Model, Error> {
+        let start = Instant::now();
+        let source = tritwise_loader::open_bytes(name, bytes, &self.options)?;
+        self.load(&source, start)
+    }
+
+    fn load(self, source: &Source, start: Instant) -> Result<Model, Error> {
+        let mut cpu = Cpu::builder();
+        if let Some(threads) = self.threads {
+            cpu = cpu.threads(threads);
+        }
+        if let Some(isa) = self.isa {
+            cpu = cpu.isa(isa);
+        }
+        let context = self.context.unwrap_or(source.config().context.min(DEFAULT_CONTEXT));
+        let mut progress = self.progress.unwrap_or_else(|| Box::new(|_| {}));
+        let network = tritwise_model::Model::load(cpu.build()?, source, context, &mut *progress)?;
+        let inner = Inner { name: source.name().to_owned(), network, tokenizer: source.tokenizer()?, load_time: start.elapsed() };
+        Ok(Model { inner: Arc::new(inner) })
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("name", &self.name).field("network", &self.network).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").field("name", &self.inner.name).field("network", &self.inner.network).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ModelBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelBuilder")
+            .field("threads", &self.threads)
+            .field("isa", &self.isa)
+            .field("context", &self.context)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

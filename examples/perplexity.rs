@@ -1,0 +1,87 @@
+//! Measures how well a model predicts a text.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::json;
+use support::{Compute, ModelPath, Result, bar, fail, print_json};
+use tritwise::tokenizer::Special;
+
+/// Measure how well a model predicts a text.
+///
+/// The text is turned into tokens as a whole and cut into windows of --ctx
+/// tokens that do not overlap. In each window every token but the first is
+/// predicted from those before it. Bits per byte are the summed negative
+/// log-likelihood over the bytes of the predicted tokens, so that models with
+/// different vocabularies can be compared.
+#[derive(Debug, Parser)]
+#[command(verbatim_doc_comment)]
+struct Args {
+    #[command(flatten)]
+    model: ModelPath,
+    /// The text, a UTF-8 file.
+    #[arg(long)]
+    file: PathBuf,
+    /// Tokens per window [default: the model's context].
+    #[arg(long, value_name = "TOKENS")]
+    ctx: Option<usize>,
+    /// Measure only the first WINDOWS windows.
+    #[arg(long)]
+    windows: Option<usize>,
+    #[arg(long, short)]
+    /// Threads to compute with [default: one per physical core].
+    threads: Option<usize>,
+    /// Instruction set [default: the best this CPU has, or $TRITWISE_ISA].
+    #[arg(long)]
+    isa: Option<String>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    fail(run(&Args::parse()))
+}
+
+fn run(args: &Args) -> Result {
+    let compute = Compute { threads: args.threads, isa: args.isa.clone(), context: args.ctx };
+    let model = compute.open(&args.model)?;
+    let ctx = model.network().context();
+    if ctx < 2 {
+        return Err("a window needs at least 2 tokens".into());
+    }
+    let text = std::fs::read_to_string(&args.file).map_err(|e| format!("{}: {e}", args.file.display()))?;
+    let tokenizer = model.tokenizer()?;
+    let ids = tokenizer.encode(&text, Special::Parse)?;
+
+    let windows = ids.chunks(ctx).filter(|w| w.len() > 1).take(args.windows.unwrap_or(usize::MAX));
+    let bar = bar("scoring", windows.clone().count() as u64);
+    let (mut nll, mut tokens, mut bytes) = (0.0f64, 0usize, 0usize);
+    for window in windows {
+        nll += model.negative_log_likelihood(window)?.iter().sum::<f64>();
+        tokens += window.len() - 1;
+        bytes += window[1..].iter().map(|&id| tokenizer.token_bytes(id).len()).sum::<usize>();
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    if tokens == 0 {
+        return Err("the text is too short to predict anything".into());
+    }
+
+    let per_token = nll / tokens as f64;
+    let bits_per_byte = nll / std::f64::consts::LN_2 / bytes as f64;
+    if args.json {
+        print_json(&json!({
+            "tokens": tokens,
+            "bytes": bytes,
+            "nll_per_token": per_token,
+            "perplexity": per_token.exp(),
+            "bits_per_byte": bits_per_byte,
+        }));
+    } else {
+        println!("{tokens} tokens, {bytes} bytes, windows of {ctx}");
+        println!("{per_token:.4} nats per token, perplexity {:.3}, {bits_per_byte:.4} bits per byte", per_token.exp());
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Options that several examples take.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use tritwise::{Model, ModelBuilder};
+
+/// What the examples' `run` functions return.
+pub type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+/// The bundled model; see docs/bundled-model.md.
+const BUNDLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/stories-8m.gguf");
+
+/// Which checkpoint to open.
+#[derive(Debug, Args)]
+pub struct ModelPath {
+    /// A GGUF file or a Hugging Face folder; by default the bundled story model.
+    #[arg(long, short, value_name = "PATH", default_value = BUNDLED, hide_default_value = true)]
+    pub model: PathBuf,
+}
+
+/// How to compute. None of it changes a bit of any result.
+#[derive(Debug, Args)]
+pub struct Compute {
+    /// Threads to compute with [default: one per physical core].
+    #[arg(long, short)]
+    pub threads: Option<usize>,
+    /// Instruction set, e.g. `scalar` or `x86_64-avx2` [default: the best this CPU has, or $TRITWISE_ISA].
+    #[arg(long)]
+    pub isa: Option<String>,
+    /// Tokens a session can hold [default: the model's context, at most 8192].
+    #[arg(long, value_name = "TOKENS")]
+    pub context: Option<usize>,
+}
+
+impl Compute {
+    /// A builder with these choices and a progress bar on the terminal.
+    pub fn builder(&self) -> ModelBuilder {
+        let mut builder = Model::builder();
+        if let Some(threads) = self.threads {
+            builder = builder.threads(threads);
+        }
+        if let Some(isa) = &self.isa {
+            builder = builder.isa(isa);
+        }
+        if let Some(context) = self.context {
+            builder = builder.context(context);
+        }
+        let bar = bar("loading", 0);
+        builder.progress(move |progress| {
+            bar.set_length(progress.total);
+            bar.set_position(progress.done);
+            if progress.done >= progress.total {
+                bar.finish_and_clear();
+            }
+        })
+    }
+
+    /// Opens `path` with these choices.
+    pub fn open(&self, path: &ModelPath) -> Result<Model> {
+        Ok(self.builder().open(&path.model)?)
+    }
+}
+
+/// A progress bar on stderr; invisible where stderr is no terminal.
+pub fn bar(what: &'static str, total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:>10} {bar:40} {percent:>3}% {eta:>4}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total).with_style(style).with_message(what)
+}
+
+/// Prints one JSON object on stdout.
+pub fn print_json(value: &serde_json::Value) {
+    println!("{value}");
+}
+
+/// Ends a `main`: an error goes to stderr as one sentence, with exit status 1.
+pub fn fail(result: Result) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

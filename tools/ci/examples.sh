@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Runs the examples on the bundled model and compares what must be equal.
+set -euo pipefail
+bin=${CARGO_TARGET_DIR:-target}/release/examples
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+
+generate() { "$bin/generate" --prompt "Once upon a time there was a king" -n 48 --seed 7 "$@"; }
+generate >"$out/reference" 2>"$out/figures"
+cat "$out/reference"
+cat "$out/figures"
+for isa in scalar x86_64-avx2 x86_64-avx512vnni; do
+    for threads in 1 2; do
+        if generate --isa "$isa" --threads "$threads" >"$out/text" 2>"$out/err"; then
+            cmp "$out/reference" "$out/text"
+            echo "$isa, $threads threads: the same text"
+        elif grep -q "not available" "$out/err"; then
+            echo "$isa: not on this CPU"
+        else
+            cat "$out/err"
+            exit 1
+        fi
+    done
+done
+
+json() { python3 -c "import json,sys; o=json.loads(sys.stdin.read()); missing=set(sys.argv[1:])-o.keys(); sys.exit(f'lacks {missing}' if missing else 0)" "$@"; }
+generate --json | json text prompt_tokens tokens tokens_per_s isa threads stop_reason
+"$bin/tokenize" --text "The king's daughter" --json | json ids
+"$bin/perplexity" --file "$out/reference" --json | json tokens bytes nll_per_token perplexity bits_per_byte
+"$bin/logits" --tokens 1,2,3 --out "$out/logits"
+"$bin/inspect" >"$out/inspect"
+grep -q bitnet-b1.58 "$out/inspect"
+"$bin/dummy" --shape 125m "$out/dummy.gguf"
+"$bin/bench" --model "$out/dummy.gguf" -p 16 -n 4 --reps 1 --threads 1,2 --json |
+    json isa read_gb_per_s int8_gmac_per_s load_s peak_rss_bytes weight_bytes bytes_per_token prefill decode
+"$bin/hello" >"$out/hello"
+printf 'Tell me a story.\n\n' | "$bin/chat" -n 16 >"$out/chat"
+"$bin/generate" --model "$out/reference" 2>"$out/err" && { echo "a text file was taken for a model"; exit 1; }
+cat "$out/err"

@@ -1,0 +1,62 @@
+"""Hold the crate graph to the table below.
+
+A new edge, inside or to the outside, fails the build until this table (and
+the one in docs/architecture.md) is changed on purpose.
+"""
+
+import json
+import subprocess
+import sys
+
+OURS = "tritwise"
+ALLOWED = {
+    "tritwise-tensor": {"bytemuck", "half", "thiserror"},
+    "tritwise-gguf": {"thiserror"},
+    "tritwise-tokenizer": {"serde_json", "thiserror", "tokenizers"},
+    "tritwise-sampling": {"libm", "rand_core", "rand_xoshiro", "thiserror"},
+    "tritwise-kernels": {"bytemuck", "half", "libm", "thiserror", "tritwise-tensor"},
+    "tritwise-loader": {
+        "half", "memmap2", "safetensors", "serde", "serde_json", "thiserror",
+        "tritwise-gguf", "tritwise-tensor", "tritwise-tokenizer",
+    },
+    "tritwise-model": {"thiserror", "tritwise-kernels", "tritwise-tensor"},
+    "tritwise": {
+        "thiserror", "tritwise-kernels", "tritwise-loader", "tritwise-model",
+        "tritwise-sampling", "tritwise-tensor", "tritwise-tokenizer",
+    },
+}
+# Crates that compile C or C++; none may be in the tree that users build.
+NATIVE = {"cc", "cmake", "bindgen", "onig_sys"}
+
+
+def main() -> int:
+    metadata = json.loads(
+        subprocess.run(["cargo", "metadata", "--format-version", "1", "--locked"],
+                       check=True, capture_output=True, text=True).stdout
+    )
+    wrong = []
+    found = {}
+    for package in metadata["packages"]:
+        if package["source"] is None and "/crates/" in package["manifest_path"].replace("\\", "/"):
+            found[package["name"]] = {d["name"] for d in package["dependencies"] if d["kind"] is None}
+    for name in sorted(ALLOWED.keys() | found.keys()):
+        if name not in found or name not in ALLOWED:
+            wrong.append(f"{name}: {'not in the workspace' if name not in found else 'not in the table'}")
+        elif found[name] != ALLOWED[name]:
+            extra, missing = found[name] - ALLOWED[name], ALLOWED[name] - found[name]
+            wrong.append(f"{name}: depends on {sorted(extra)} beyond the table, lacks {sorted(missing)}")
+    tree = subprocess.run(
+        ["cargo", "tree", "--locked", "-p", OURS, "-e", "normal,build", "--prefix", "none", "--format", "{p}"],
+        check=True, capture_output=True, text=True,
+    ).stdout
+    in_tree = {line.split()[0] for line in tree.splitlines() if line.strip()}
+    wrong += [f"{name} is in the default tree: pure Rust is a promise" for name in sorted(in_tree & NATIVE)]
+    for line in wrong:
+        print(line)
+    if not wrong:
+        print(f"{len(found)} crates, {len(in_tree)} packages in the default tree, none compiles C")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

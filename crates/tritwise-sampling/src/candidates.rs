@@ -51,7 +51,8 @@ impl Candidates {
     /// [`Error::Empty`] for no logits, [`Error::NotANumber`] for a NaN.
     pub fn load(&mut self, logits: &[f32]) -> Result<(), Error> {
         self.items.clear();
-        self.items.extend(logits.iter().zip(0u32..).map(|(&logit, id)| Candidate { id, logit }));
+        self.items
+            .extend(logits.iter().zip(0u32..).map(|(&logit, id)| Candidate { id, logit }));
         self.ranked = 0;
         self.by_id = true;
         if self.items.is_empty() {
@@ -88,7 +89,10 @@ impl Candidates {
         if self.ranked > 0 {
             return self.items.first().copied();
         }
-        self.items.iter().copied().reduce(|best, other| if better(&other, &best).is_lt() { other } else { best })
+        self.items
+            .iter()
+            .copied()
+            .reduce(|best, other| if better(&other, &best).is_lt() { other } else { best })
     }
 
     /// Where the token `id` stands, if it is still in the running.

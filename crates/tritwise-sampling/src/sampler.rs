@@ -56,7 +56,13 @@ impl Sampler {
     /// Applies `chain`, then draws with the generator that `seed` starts.
     pub fn new(chain: Chain, seed: u64) -> Self {
         let history = History::new(chain.window());
-        Self { chain, seed, rng: Xoshiro256PlusPlus::seed_from_u64(seed), history, candidates: Candidates::new() }
+        Self {
+            chain,
+            seed,
+            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            history,
+            candidates: Candidates::new(),
+        }
     }
 
     /// Always takes the best token.
@@ -124,7 +130,10 @@ impl Sampler {
             }
         }
         let chosen = chosen.ok_or(Error::NoCandidates)?;
-        Ok(Pick { id: chosen.id, logprob: log_weight(chosen.logit, best) - libm::log(total) })
+        Ok(Pick {
+            id: chosen.id,
+            logprob: log_weight(chosen.logit, best) - libm::log(total),
+        })
     }
 }
 
@@ -146,7 +155,10 @@ struct History {
 
 impl History {
     fn new(window: usize) -> Self {
-        Self { tokens: Vec::new(), window }
+        Self {
+            tokens: Vec::new(),
+            window,
+        }
     }
 
     fn push(&mut self, id: u32) {

@@ -1,1 +1,36 @@
-//! (crate documentation)
+//! Text to token ids and back, from `tokenizer.json` or GGUF metadata, with UTF-8-safe streaming.
+//!
+//! ```text
+//! tokenizer.json ─┐                  encode: text ──► ids
+//!                 ├──► Tokenizer ──►
+//! GGUF metadata ──┘                  token_bytes: id ──► bytes ──► Utf8Stream ──► StopStrings ──► text
+//! ```
+//!
+//! Two kinds of vocabulary are known: byte-level BPE (GPT-2, Llama 3, Falcon,
+//! Qwen, BitNet b1.58 2B-4T) and SentencePiece BPE (Llama 2, the 1bitLLM
+//! models). Splitting by regular expressions and list-ordered merging come
+//! from the `tokenizers` crate, without its C dependencies; reading the files,
+//! score-ordered merging and everything that faces a stream of tokens is here.
+//!
+//! A file that cannot be understood completely is refused: a tokenizer that is
+//! nearly right gives text that is nearly right, and nobody notices.
+#![forbid(unsafe_code)]
+
+mod alphabet;
+mod error;
+mod gguf;
+mod json;
+mod limits;
+mod pre;
+mod spm;
+mod stop;
+mod stream;
+mod tokenizer;
+mod vocabulary;
+
+pub use error::Error;
+pub use gguf::GgufVocab;
+pub use json::{SpecialTokens, TokenRef};
+pub use stop::StopStrings;
+pub use stream::Utf8Stream;
+pub use tokenizer::{Special, Tokenizer};

@@ -93,8 +93,8 @@ FIXTURES = [
         "quantization_config": AUTO | {"quantization_mode": "offline", "modules_to_not_convert": None},
     }),
     Fixture("llama-trilm", 6, "ternary", torch.float16, {
-        **LLAMA, **shape(64, 128, 4, 4, layers=1), "rms_norm_eps": 1e-05, "rope_theta": 10000.0, "tie_word_embeddings": False,
-        "torch_dtype": "float16",
+        **LLAMA, **shape(64, 128, 4, 4, layers=1), "rms_norm_eps": 1e-05, "rope_theta": 10000.0,
+        "tie_word_embeddings": False, "torch_dtype": "float16",
     }),
 ]  # fmt: skip
 

@@ -74,7 +74,7 @@ def write_encodings(path):
 
 
 def encoded_tensors():
-    """{name: (encoding, data)}; an odd number of rows, so that padding between tensors is not always zero."""
+    """{name: (encoding, data)}; three rows, so that tensors do not all end on the alignment."""
     rng = np.random.Generator(np.random.PCG64(7))
     values = rng.normal(0, 1, (3, 512)).astype(np.float32)
     # One scale per block of 256, all different, and one block of zeros.
@@ -83,11 +83,11 @@ def encoded_tensors():
     trits[1, 1] = 0
     ternary = (trits * block_scales[:, :, None]).reshape(3, 512)
     tensors = {"f32": (Type.F32, values), "f16": (Type.F16, values.astype(np.float16))}
-    quantised = {"bf16": (Type.BF16, values), "q8_0": (Type.Q8_0, values), "tq1_0": (Type.TQ1_0, ternary), "tq2_0": (Type.TQ2_0, ternary)}
-    for name, (encoding, array) in quantised.items():
-        tensors[name] = (encoding, gguf.quants.quantize(array, encoding))
-    for name in ("tq1_0", "tq2_0"):
-        assert (gguf.quants.dequantize(tensors[name][1], tensors[name][0]) == ternary).all()
+    for name, encoding in {"bf16": Type.BF16, "q8_0": Type.Q8_0}.items():
+        tensors[name] = (encoding, gguf.quants.quantize(values, encoding))
+    for name, encoding in {"tq1_0": Type.TQ1_0, "tq2_0": Type.TQ2_0}.items():
+        tensors[name] = (encoding, gguf.quants.quantize(ternary, encoding))
+        assert (gguf.quants.dequantize(tensors[name][1], encoding) == ternary).all()
     # The package decodes Q6_K but does not encode it: any bytes are valid, except that the scale must be a number.
     blocks = rng.integers(0, 256, (3, 2, 210), dtype=np.uint8)
     blocks[..., 208:] = rng.uniform(-0.01, 0.01, (3, 2, 1)).astype(np.float16).view(np.uint8)
@@ -139,12 +139,12 @@ def model_tensors(model, encode):
     yield norm("output_norm.weight", model.norm)
     if model.head is not model.embedding:
         yield dense("output.weight", model.head)
-    norms = {"attn_norm": "attn_norm", "ffn_norm": "ffn_norm", "attn_sub_norm": "attn_sub_norm", "ffn_sub_norm": "ffn_sub_norm"}
-    linears = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"}
+    linears = {name: f"attn_{name}" for name in "qkv"} | {"o": "attn_output"}
+    linears |= {name: f"ffn_{name}" for name in ("gate", "up", "down")}
     for i, layer in enumerate(model.layers):
-        for ours, theirs in norms.items():
-            if layer[ours] is not None:
-                yield norm(f"blk.{i}.{theirs}.weight", layer[ours])
+        for name in ("attn_norm", "ffn_norm", "attn_sub_norm", "ffn_sub_norm"):
+            if layer[name] is not None:
+                yield norm(f"blk.{i}.{name}.weight", layer[name])
         for ours, theirs in linears.items():
             trits = layer[ours].trits
             if model.config["architectures"] == ["LlamaForCausalLM"] and ours in "qk":

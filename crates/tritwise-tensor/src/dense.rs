@@ -71,36 +71,26 @@ impl DenseEncoding {
     pub fn encode(self, values: &[f32], rows: usize, cols: usize) -> Result<Vec<u8>, TensorError> {
         let len = self.encoded_len(rows, cols)?;
         shape::check_count(rows, cols, values.len())?;
-        let refuse = |index: usize, what| TensorError::Weight {
-            row: index / cols,
-            what,
-        };
-        if let Some(i) = not_finite(values) {
-            return Err(refuse(i, format!("{} is not a finite number", values[i])));
+        if let Some(index) = not_finite(values) {
+            return Err(TensorError::not_finite(index, cols, values[index]));
         }
-        let too_large = |index| refuse(index, format!("too large for the F16 of {self}"));
-        let mut bytes = Vec::with_capacity(len);
-        match self.layout() {
+        let mut bytes = vec![0; len];
+        let refused = match self.layout() {
             Layout::Plain(kind) => {
-                for (i, &value) in values.iter().enumerate() {
-                    if kind.round(value).is_infinite() {
-                        return Err(refuse(i, format!("{value} is too large for {self}")));
-                    }
-                    kind.write(value, &mut bytes);
-                }
+                kind.write(values, &mut bytes);
+                // A finite value becomes infinite where the type's range is smaller.
+                kind.first_not_finite(&bytes).map(|(index, _)| index)
             }
-            Layout::Q8_0 => {
-                for (i, block) in values.as_chunks().0.iter().enumerate() {
-                    q8_0::encode(block, &mut bytes).ok_or_else(|| too_large(i * q8_0::BLOCK))?;
-                }
-            }
-            Layout::Q6K => {
-                for (i, block) in values.as_chunks().0.iter().enumerate() {
-                    q6_k::encode(block, &mut bytes).ok_or_else(|| too_large(i * q6_k::BLOCK))?;
-                }
-            }
+            Layout::Q8_0 => first_refused(values, &mut bytes, q8_0::encode),
+            Layout::Q6K => first_refused(values, &mut bytes, q6_k::encode),
+        };
+        match refused {
+            None => Ok(bytes),
+            Some(index) => Err(TensorError::Weight {
+                row: index / cols,
+                what: format!("too large for {self}"),
+            }),
         }
-        Ok(bytes)
     }
 
     /// Weights and bytes of a block.
@@ -127,6 +117,19 @@ impl fmt::Display for DenseEncoding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// Encodes block after block; returns the index of the first value of the block that `encode` refuses.
+fn first_refused<const BLOCK: usize, const BYTES: usize>(
+    values: &[f32],
+    bytes: &mut [u8],
+    encode: impl Fn(&[f32; BLOCK], &mut [u8; BYTES]) -> bool,
+) -> Option<usize> {
+    let blocks = values.as_chunks().0.iter().zip(bytes.as_chunks_mut().0);
+    blocks
+        .map(|(values, bytes)| encode(values, bytes))
+        .position(|held| !held)
+        .map(|block| block * BLOCK)
 }
 
 /// [`DenseEncoding`] with the three floats taken together.
@@ -242,10 +245,7 @@ impl<'a> DenseMatrix<'a> {
         };
         match kind.first_not_finite(&self.bytes) {
             None => Ok(()),
-            Some((index, value)) => Err(TensorError::Weight {
-                row: index / self.cols,
-                what: format!("column {} is {value}, which is not a finite number", index % self.cols),
-            }),
+            Some((index, value)) => Err(TensorError::not_finite(index, self.cols, value)),
         }
     }
 

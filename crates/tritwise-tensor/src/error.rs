@@ -108,4 +108,12 @@ impl TensorError {
             Err(Self::Scale { index, value })
         }
     }
+
+    /// The refusal of element `index` of a matrix of `cols` columns, which is NaN or infinite.
+    pub(crate) fn not_finite(index: usize, cols: usize, value: f32) -> Self {
+        Self::Weight {
+            row: index / cols,
+            what: format!("column {} is {value}, which is not a finite number", index % cols),
+        }
+    }
 }

@@ -66,12 +66,26 @@ impl FloatKind {
         }
     }
 
-    /// Appends `value`, rounded to the nearest value of the type (ties to even).
-    pub(crate) fn write(self, value: f32, out: &mut Vec<u8>) {
+    /// Writes `values`, rounded to the nearest value of the type (ties to even), to as many times
+    /// [`size`](Self::size) bytes.
+    pub(crate) fn write(self, values: &[f32], bytes: &mut [u8]) {
+        assert_eq!(bytes.len(), values.len() * self.size());
         match self {
-            Self::F32 => out.extend(value.to_le_bytes()),
-            Self::F16 => out.extend(f16::from_f32(value).to_le_bytes()),
-            Self::Bf16 => out.extend(bf16::from_f32(value).to_le_bytes()),
+            Self::F32 => {
+                for (value, bytes) in values.iter().zip(bytes.as_chunks_mut().0) {
+                    *bytes = value.to_le_bytes();
+                }
+            }
+            Self::F16 => {
+                for (value, bytes) in values.iter().zip(bytes.as_chunks_mut().0) {
+                    *bytes = f16::from_f32(*value).to_le_bytes();
+                }
+            }
+            Self::Bf16 => {
+                for (value, bytes) in values.iter().zip(bytes.as_chunks_mut().0) {
+                    *bytes = bf16::from_f32(*value).to_le_bytes();
+                }
+            }
         }
     }
 

@@ -20,11 +20,13 @@
 //! The format leaves the choice of scales to the writer. Ours minimises the squared error in two steps.
 //!
 //! 1. For each sub-block by itself, find a real scale: let the weight of largest magnitude be code
-//!    -32, -31.5, … down to -29 in turn (a little above the range, the error at the extreme is
-//!    paid back by finer steps, a little below, by clamping less), round the others, refit
-//!    the scale to the codes by least squares, and keep the best.
-//! 2. `d` is the largest of these divided by 127, as f16. With the real `d`, try the
-//!    integer sub-block scales around each ideal one and keep the best.
+//!    -33, -32, … -29 in turn (-33 is clamped, but makes the steps of the fifteen others finer),
+//!    round the others, refit the scale to the codes by least squares, and keep the best.
+//! 2. `d` is the largest of these divided by 127, as f16. With that `d`, try the
+//!    three integer sub-block scales around each ideal one and keep the best.
+//!
+//! On normally distributed weights the error is 1.67 % of their root mean square. With the one
+//! candidate -32 it is 1.79 %, with thirteen half steps from -34 to -28 1.66 %.
 //!
 //! Source of the format: `block_q6_K` and `dequantize_row_q6_K` in ggml.
 
@@ -41,6 +43,8 @@ const SUB: usize = 16;
 const HIGH: usize = 128;
 const SCALES: usize = 192;
 const D: usize = 208;
+/// Codes that the quantiser tries for a sub-block's largest magnitude.
+const EXTREME_CODES: [f32; 5] = [-33.0, -32.0, -31.0, -30.0, -29.0];
 
 /// Checks the scales. `bytes` is whole blocks.
 pub(super) fn validate(bytes: &[u8]) -> Result<(), TensorError> {
@@ -69,22 +73,22 @@ pub(super) fn read_row(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Appends the block that holds `values`, which are finite; `None` if the scale is too large for f16.
-pub(super) fn encode(values: &[f32; BLOCK], bytes: &mut Vec<u8>) -> Option<()> {
+/// Encodes `values`, which are finite; false if their scale is too large for f16.
+pub(super) fn encode(values: &[f32; BLOCK], block: &mut [u8; BYTES]) -> bool {
+    // Beyond this no scale is an f16; below it no squared error overflows.
+    if values.iter().any(|v| v.abs() > 127.0 * 32.0 * f16::MAX.to_f32()) {
+        return false;
+    }
     let (subs, _) = values.as_chunks::<SUB>();
     let mut ideal = [0.0_f32; BLOCK / SUB];
     for (ideal, sub) in ideal.iter_mut().zip(subs) {
         *ideal = fit(sub);
     }
     let stored = f16::from_f32(ideal.iter().fold(0.0_f32, |max, s| max.max(s.abs())) / 127.0);
-    if stored.is_infinite() {
-        return None;
-    }
-    let d = stored.to_f32();
-    let mut block = [0; BYTES];
+    block.fill(0);
     block[D..].copy_from_slice(&stored.to_le_bytes());
     for (i, (sub, ideal)) in subs.iter().zip(ideal).enumerate() {
-        let (scale, codes) = nearest(sub, ideal, d);
+        let (scale, codes) = nearest(sub, ideal, stored.to_f32());
         block[SCALES + i] = scale.cast_unsigned();
         let (run, start) = (i / 2, i % 2 * SUB);
         let (half, quarter) = (run / 4, run % 4);
@@ -93,31 +97,24 @@ pub(super) fn encode(values: &[f32; BLOCK], bytes: &mut Vec<u8>) -> Option<()> {
             block[HIGH + 32 * half + l] |= (code >> 4) << (quarter * 2);
         }
     }
-    bytes.extend(block);
-    Some(())
+    stored.is_finite()
 }
 
 fn scale(block: &[u8; BYTES]) -> f32 {
     f16::from_le_bytes([block[D], block[D + 1]]).to_f32()
 }
 
-/// The real scale that fits a sub-block best, of those tried; its sign makes the extreme negative.
+/// The real scale that fits a sub-block best, of those tried.
 fn fit(sub: &[f32; SUB]) -> f32 {
     let extreme = sub
         .iter()
         .fold(0.0_f32, |max, &v| if v.abs() > max.abs() { v } else { max });
     let mut best = (f32::INFINITY, 0.0);
-    for step in 0..=12 {
-        let code = -33.0 + 0.5 * step as f32;
-        let first = extreme / code;
-        let codes = quantize(sub, first);
+    for code in EXTREME_CODES {
+        let codes = quantize(sub, extreme / code);
         // Least squares: the s that minimises Σ (v - s q)² is Σ v q / Σ q².
-        let (vq, qq) = sub
-            .iter()
-            .zip(codes)
-            .fold((0.0, 0.0), |(vq, qq), (v, q)| (vq + v * q, qq + q * q));
-        let scale = if qq > 0.0 { vq / qq } else { 0.0 };
-        let error = squared_error(sub, scale, codes);
+        let scale = dot(sub, &codes) / dot(&codes, &codes);
+        let error = squared_error(sub, scale, &codes);
         if error < best.0 {
             best = (error, scale);
         }
@@ -127,32 +124,40 @@ fn fit(sub: &[f32; SUB]) -> f32 {
 
 /// The integer scale near `ideal / d` with the least error, and its codes (0 to 63).
 fn nearest(sub: &[f32; SUB], ideal: f32, d: f32) -> (i8, [u8; SUB]) {
-    if d == 0.0 {
-        return (0, [32; SUB]);
-    }
-    let centre = (ideal / d).round() as i32;
-    let mut best = (f32::INFINITY, 0, [0.0; SUB]);
-    for candidate in centre - 1..=centre + 1 {
-        let candidate = candidate.clamp(-128, 127);
-        let scale = d * candidate as f32;
-        let codes = quantize(sub, scale);
-        let error = squared_error(sub, scale, codes);
+    let centre = (ideal / d).round();
+    let mut best = (f32::INFINITY, 0.0, [0.0; SUB]);
+    for candidate in [centre, centre - 1.0, centre + 1.0] {
+        let candidate = candidate.clamp(-128.0, 127.0);
+        let codes = quantize(sub, d * candidate);
+        let error = squared_error(sub, d * candidate, &codes);
         if error < best.0 {
-            best = (error, candidate as i8, codes);
+            best = (error, candidate, codes);
         }
     }
-    (best.1, best.2.map(|q| (q + 32.0) as u8))
+    (best.1 as i8, best.2.map(|q| (q + 32.0) as u8))
 }
 
-/// `round(v / scale)` within -32..=31; zeros for a scale of 0.
+/// `round(v / scale)` within -32..=31, half to even.
 fn quantize(sub: &[f32; SUB], scale: f32) -> [f32; SUB] {
-    let factor = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    sub.map(|v| (v * factor).round_ties_even().clamp(-32.0, 31.0))
+    // Adding 1.5 · 2²³ leaves no bits for a fraction, so the addition rounds; taking it off again is exact.
+    // `round_ties_even` is a function call on CPUs without a rounding instruction, and this is the inner loop.
+    const ROUND: f32 = 12_582_912.0;
+    let factor = 1.0 / scale;
+    sub.map(|v| ((v * factor).clamp(-32.0, 31.0) + ROUND) - ROUND)
 }
 
-fn squared_error(sub: &[f32; SUB], scale: f32, codes: [f32; SUB]) -> f32 {
-    sub.iter()
-        .zip(codes)
-        .map(|(v, q)| (v - scale * q) * (v - scale * q))
-        .sum()
+fn squared_error(sub: &[f32; SUB], scale: f32, codes: &[f32; SUB]) -> f32 {
+    let errors = std::array::from_fn(|i| sub[i] - scale * codes[i]);
+    dot(&errors, &errors)
+}
+
+/// Σ a b, in four strided sums.
+fn dot(a: &[f32; SUB], b: &[f32; SUB]) -> f32 {
+    let mut sums = [0.0; 4];
+    for (a, b) in a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    (sums[0] + sums[2]) + (sums[1] + sums[3])
 }

@@ -37,21 +37,20 @@ pub(super) fn read_row(bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-/// Appends the block that holds `values`, which are finite; `None` if the scale is too large for f16.
+/// Encodes `values`, which are finite; false if their scale is too large for f16.
 ///
 /// The largest magnitude becomes ±127. As in ggml, codes are computed with the scale before it
 /// is rounded to f16, and round half away from zero.
-pub(super) fn encode(values: &[f32; BLOCK], bytes: &mut Vec<u8>) -> Option<()> {
+pub(super) fn encode(values: &[f32; BLOCK], block: &mut [u8; BYTES]) -> bool {
     let d = values.iter().fold(0.0_f32, |max, v| max.max(v.abs())) / 127.0;
     let stored = f16::from_f32(d);
-    if stored.is_infinite() {
-        return None;
-    }
     // A scale that rounds to zero makes the weights zero whatever the codes; its reciprocal may be infinite.
     let factor = if stored.to_f32() == 0.0 { 0.0 } else { 1.0 / d };
-    bytes.extend(stored.to_le_bytes());
-    bytes.extend(values.map(|v| ((v * factor).round() as i8).cast_unsigned()));
-    Some(())
+    block[..2].copy_from_slice(&stored.to_le_bytes());
+    for (q, v) in block[2..].iter_mut().zip(values) {
+        *q = ((v * factor).round() as i8).cast_unsigned();
+    }
+    stored.is_finite()
 }
 
 fn scale(block: &[u8; BYTES]) -> f32 {

@@ -55,9 +55,17 @@ pub(super) fn encode(kind: FloatKind, trits: &[i8], scale: f32) -> Result<Vec<u8
             value: scale,
         });
     }
-    let mut bytes = Vec::with_capacity(trits.len() * kind.size());
-    for &trit in trits {
-        kind.write(f32::from(trit) * scale, &mut bytes);
+    let mut bytes = vec![0; trits.len() * kind.size()];
+    let mut weights = [0.0; 256];
+    for (trits, bytes) in trits
+        .chunks(weights.len())
+        .zip(bytes.chunks_mut(weights.len() * kind.size()))
+    {
+        let weights = &mut weights[..trits.len()];
+        for (weight, trit) in weights.iter_mut().zip(trits) {
+            *weight = f32::from(*trit) * scale;
+        }
+        kind.write(weights, bytes);
     }
     Ok(bytes)
 }
@@ -72,19 +80,26 @@ fn absmean(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<f32, TensorErro
         }
         not_finite(values).map(|i| (start + i, values[i]))
     });
-    refuse_not_finite(found, cols)?;
+    if let Some((index, value)) = found {
+        return Err(TensorError::not_finite(index, cols, value));
+    }
     let mean = sums.iter().sum::<f64>() / (bytes.len() / kind.size()) as f64;
     Ok((mean as f32).max(MEAN_FLOOR))
 }
 
 /// The one magnitude of the weights that are not zero; 0 if all are.
 fn magnitude(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<f32, TensorError> {
-    refuse_not_finite(kind.first_not_finite(bytes), cols)?;
-    let scale = kind
-        .search(bytes, |_, values| {
-            values.iter().find(|&&value| value != 0.0).map(|value| value.abs())
-        })
-        .unwrap_or(0.0);
+    let first = kind.search(bytes, |start, values| {
+        values
+            .iter()
+            .position(|&value| value != 0.0)
+            .map(|i| (start + i, values[i]))
+    });
+    let Some((index, value)) = first else { return Ok(0.0) };
+    if !value.is_finite() {
+        return Err(TensorError::not_finite(index, cols, value));
+    }
+    let scale = value.abs();
     let differs = |value: f32| (value != 0.0) & (value.abs() != scale);
     let found = kind.search(bytes, |start, values| {
         let any = values.iter().fold(false, |any, &value| any | differs(value));
@@ -93,19 +108,10 @@ fn magnitude(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<f32, TensorEr
     });
     match found {
         None => Ok(scale),
+        Some((index, value)) if !value.is_finite() => Err(TensorError::not_finite(index, cols, value)),
         Some((index, value)) => Err(TensorError::Weight {
             row: index / cols,
             what: format!("{value} in a matrix with ±{scale}; these weights are not ternary with one scale"),
-        }),
-    }
-}
-
-fn refuse_not_finite(found: Option<(usize, f32)>, cols: usize) -> Result<(), TensorError> {
-    match found {
-        None => Ok(()),
-        Some((index, value)) => Err(TensorError::Weight {
-            row: index / cols,
-            what: format!("{value} is not a finite number"),
         }),
     }
 }

@@ -11,7 +11,7 @@
 //! where a reduction must be vectorised it has one shape everywhere, sixteen
 //! strided partial sums and a fixed tree (see [`generic`]).
 
-mod generic;
+pub(crate) mod generic;
 pub(crate) mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
@@ -19,7 +19,7 @@ mod x86_64;
 mod float;
 mod integer;
 
-pub use float::FloatOps;
+pub use float::{ATTEND_CHUNK, Angles, FloatOps, Halves, KEY_BLOCK, KvHead, NormWeight, Queries, TableRows};
 pub use integer::{Activations, IntegerOps, LINE_COLS, Line, MAX_COLS, PANEL_ROWS, Panels};
 
 /// One instruction set's kernels.

@@ -1,6 +1,53 @@
 //! Floating-point operations of the scalar reference.
 
-use super::Scalar;
-use crate::arch::FloatOps;
+use tritwise_tensor::{Activation, RopeStyle};
 
-impl FloatOps for Scalar {}
+use super::Scalar;
+use crate::arch::generic::{attend, elementwise, exp, norm, rotate, table};
+use crate::arch::{Angles, FloatOps, Halves, KvHead, NormWeight, Queries, TableRows};
+
+impl FloatOps for Scalar {
+    fn exp(&self, x: &mut [f32]) {
+        exp::exp_row(*self, x);
+    }
+
+    fn normalize(&self, x: &[f32], norm: NormWeight<'_>, out: &mut [f32]) {
+        norm::normalize(*self, x, norm, out);
+    }
+
+    fn quantize(&self, x: &[f32], norm: Option<NormWeight<'_>>, out: &mut [i8]) -> (f32, i32) {
+        norm::quantize(*self, x, norm, out)
+    }
+
+    fn gate(&self, activation: Activation, gate: &mut [f32], up: &[f32]) {
+        elementwise::gate(*self, activation, gate, up);
+    }
+
+    fn add(&self, x: &mut [f32], y: &[f32]) {
+        elementwise::add(*self, x, y);
+    }
+
+    fn rotate(&self, style: RopeStyle, angles: Angles<'_>, heads: &mut [f32]) {
+        rotate::rotate(*self, style, angles, heads);
+    }
+
+    fn store_key(&self, key: &[f32], slot: usize, block: &mut [Halves]) {
+        attend::store_key(*self, key, slot, block);
+    }
+
+    fn store_value(&self, value: &[f32], out: &mut [Halves]) {
+        attend::store_value(*self, value, out);
+    }
+
+    fn attend(&self, past: KvHead<'_>, queries: Queries<'_>, out: &mut [f32]) {
+        attend::attend(*self, past, queries, out);
+    }
+
+    fn decode(&self, row: TableRows<'_>, out: &mut [f32]) {
+        table::decode(*self, row, out);
+    }
+
+    fn project(&self, table: TableRows<'_>, x: &[f32], out: &mut [f32]) {
+        table::project(*self, table, x, out);
+    }
+}

@@ -2,12 +2,13 @@
 
 mod float;
 mod integer;
+mod lanes;
 
 use super::Isa;
 use super::sealed::Sealed;
 
 /// No instruction set beyond the compiler's baseline.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Scalar {
     _proof: (),
 }

@@ -1,6 +1,6 @@
 //! Floating-point operations on AVX2 and FMA.
 
 use super::Avx2;
-use crate::arch::FloatOps;
+use crate::arch::generic::float_ops;
 
-impl FloatOps for Avx2 {}
+float_ops!(Avx2, "avx2,fma,f16c");

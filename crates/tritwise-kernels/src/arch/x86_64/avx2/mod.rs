@@ -2,12 +2,13 @@
 
 mod float;
 mod integer;
+mod lanes;
 
 use crate::arch::Isa;
 use crate::arch::sealed::Sealed;
 
 /// Proof that this CPU has AVX2, FMA and F16C.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(in crate::arch) struct Avx2 {
     _proof: (),
 }

@@ -1,6 +1,6 @@
 //! Floating-point operations on AVX-512.
 
 use super::Avx512Vnni;
-use crate::arch::FloatOps;
+use crate::arch::generic::float_ops;
 
-impl FloatOps for Avx512Vnni {}
+float_ops!(Avx512Vnni, "avx512f,avx512bw,avx512vl,avx2,fma,f16c");

@@ -2,12 +2,13 @@
 
 mod float;
 mod integer;
+mod lanes;
 
 use crate::arch::Isa;
 use crate::arch::sealed::Sealed;
 
 /// Proof that this CPU has AVX-512 F, BW, VL and VNNI, and what stands below them: AVX2, FMA and F16C.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(in crate::arch) struct Avx512Vnni {
     _proof: (),
 }

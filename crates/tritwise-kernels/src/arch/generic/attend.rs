@@ -1,0 +1,328 @@
+//! Attention of a few queries over one kv head's past.
+//!
+//! ```text
+//! for each chunk of 256 positions            so that a chunk's work does not depend on what came before it
+//!   score_j = (Σ_d q[d] · k[j][d]) · scale   lanes over keys j, d in ascending order
+//!   m       = max_j score_j
+//!   e_j     = exp(score_j − m)
+//!   l       = Σ_j e_j                        sixteen partials
+//!   o[d]    = Σ_j e_j · v[j][d]              lanes over d, j in ascending order
+//!   merge (m, l, o) into the running ones
+//! out = o / l
+//! ```
+//!
+//! A query's result is a chain of operations on its own. What the code adds is
+//! company: up to four queries with equally much past in the chunk go through
+//! it together and share the loads of keys and values. These are the query heads
+//! of the kv head, and in a chunk that lies wholly in the past the rows of a
+//! prompt as well.
+
+use crate::arch::{ATTEND_CHUNK, Halves, KEY_BLOCK, KvHead, Queries};
+
+use super::exp::{exp, exp_one};
+use super::{LANES, Lanes, load_at, store_at};
+
+/// Queries whose running maximum and sum are kept at a time.
+const QUERIES: usize = 32;
+
+/// Blocks of keys in a chunk.
+const CHUNK_BLOCKS: usize = ATTEND_CHUNK / KEY_BLOCK;
+
+/// One chunk's scores, and then exponentials, of one query.
+type Scores = [[f32; KEY_BLOCK]; CHUNK_BLOCKS];
+
+/// Rounds a key to binary16 as lane `slot` of a block.
+#[inline(always)]
+pub(in crate::arch) fn store_key<L: Lanes>(isa: L, key: &[f32], slot: usize, block: &mut [Halves]) {
+    assert_eq!(key.len(), block.len(), "one line of a block per feature");
+    assert!(slot < KEY_BLOCK, "a block has {KEY_BLOCK} positions");
+    for (start, lines) in (0..key.len()).step_by(LANES).zip(block.chunks_mut(LANES)) {
+        let mut halves = [0; 2 * LANES];
+        isa.store_f16(load_at(isa, key, start), &mut halves);
+        let (halves, _) = halves.as_chunks::<2>();
+        for (line, half) in lines.iter_mut().zip(halves) {
+            line[2 * slot..][..2].copy_from_slice(half);
+        }
+    }
+}
+
+/// Rounds a value to binary16, padded with zeros.
+#[inline(always)]
+pub(in crate::arch) fn store_value<L: Lanes>(isa: L, value: &[f32], out: &mut [Halves]) {
+    assert_eq!(value.len().div_ceil(LANES), out.len(), "the value, padded");
+    for (start, halves) in (0..value.len()).step_by(LANES).zip(out) {
+        isa.store_f16(load_at(isa, value, start), halves);
+    }
+}
+
+/// Attention of each query over the positions up to its own.
+#[inline(always)]
+pub(in crate::arch) fn attend<L: Lanes>(isa: L, past: KvHead<'_>, queries: Queries<'_>, out: &mut [f32]) {
+    let task = Task::new(past, queries);
+    let count = queries.rows * queries.heads;
+    for first in (0..count).step_by(QUERIES) {
+        attend_some(isa, &task, first, QUERIES.min(count - first), out);
+    }
+}
+
+/// The operands, with what is derived from them.
+struct Task<'a> {
+    past: KvHead<'a>,
+    queries: Queries<'a>,
+    /// [`Halves`] per value.
+    tiles: usize,
+    /// `1 / √head_dim`.
+    scale: f32,
+}
+
+impl<'a> Task<'a> {
+    #[inline(always)]
+    fn new(past: KvHead<'a>, queries: Queries<'a>) -> Self {
+        Self {
+            past,
+            queries,
+            tiles: past.head_dim.div_ceil(LANES),
+            scale: 1.0 / (past.head_dim as f32).sqrt(),
+        }
+    }
+
+    /// Where query `index` begins, and its output.
+    #[inline(always)]
+    fn offset(&self, index: usize) -> usize {
+        (index / self.queries.heads) * self.queries.stride + (index % self.queries.heads) * self.past.head_dim
+    }
+
+    /// How many positions of the chunk that begins at `base` query `index` sees.
+    #[inline(always)]
+    fn visible(&self, index: usize, base: usize) -> usize {
+        let end = self.queries.start + index / self.queries.heads + 1;
+        end.saturating_sub(base).min(ATTEND_CHUNK)
+    }
+}
+
+/// A query's state after some chunks; the output holds `o`.
+#[derive(Clone, Copy)]
+struct Running {
+    max: f32,
+    sum: f32,
+}
+
+/// Queries `first..first + count`, at most [`QUERIES`].
+#[inline(always)]
+fn attend_some<L: Lanes>(isa: L, task: &Task<'_>, first: usize, count: usize, out: &mut [f32]) {
+    let mut running = [Running { max: 0.0, sum: 0.0 }; QUERIES];
+    let end = task.queries.start + (first + count - 1) / task.queries.heads + 1;
+    for base in (0..end).step_by(ATTEND_CHUNK) {
+        let mut i = 0;
+        while i < count {
+            let visible = task.visible(first + i, base);
+            let mut alike = 1;
+            while alike < 4 && i + alike < count && task.visible(first + i + alike, base) == visible {
+                alike += 1;
+            }
+            let index = first + i;
+            i += match (visible, alike) {
+                (0, _) => 1,
+                (_, 4) => attend_chunk::<L, 4, 1>(isa, task, index, base, visible, &mut running[i..], out),
+                (_, 2 | 3) => attend_chunk::<L, 2, 2>(isa, task, index, base, visible, &mut running[i..], out),
+                _ => attend_chunk::<L, 1, 4>(isa, task, index, base, visible, &mut running[i..], out),
+            };
+        }
+    }
+    for (i, running) in running[..count].iter().enumerate() {
+        let o = &mut out[task.offset(first + i)..][..task.past.head_dim];
+        let sum = isa.splat(running.sum);
+        for start in (0..o.len()).step_by(LANES) {
+            let y = isa.div(load_at(isa, o, start), sum);
+            store_at(isa, y, o, start);
+        }
+    }
+}
+
+/// Takes `Q` queries from `index` through `visible` positions from `base`, and
+/// returns `Q`. `N` vectors per query are summed at a time.
+#[inline(always)]
+fn attend_chunk<L: Lanes, const Q: usize, const N: usize>(
+    isa: L,
+    task: &Task<'_>,
+    index: usize,
+    base: usize,
+    visible: usize,
+    running: &mut [Running],
+    out: &mut [f32],
+) -> usize {
+    let head_dim = task.past.head_dim;
+    let mut queries: [&[f32]; Q] = [&[]; Q];
+    let mut offsets = [0; Q];
+    for q in 0..Q {
+        offsets[q] = task.offset(index + q);
+        queries[q] = &task.queries.values[offsets[q]..][..head_dim];
+    }
+
+    let blocks = visible.div_ceil(KEY_BLOCK);
+    let keys = &task.past.keys[base / KEY_BLOCK * head_dim..][..blocks * head_dim];
+    let mut scores: [Scores; Q] = [[[0.0; KEY_BLOCK]; CHUNK_BLOCKS]; Q];
+    let mut block = 0;
+    while block + N <= blocks {
+        score::<L, Q, N>(isa, task.scale, &keys[block * head_dim..][..N * head_dim], &queries, block, &mut scores);
+        block += N;
+    }
+    while block < blocks {
+        score::<L, Q, 1>(isa, task.scale, &keys[block * head_dim..][..head_dim], &queries, block, &mut scores);
+        block += 1;
+    }
+
+    let mut chunk = [Running { max: 0.0, sum: 0.0 }; Q];
+    for q in 0..Q {
+        // The lanes of the last block that are not visible hold anything.
+        scores[q].as_flattened_mut()[visible..blocks * KEY_BLOCK].fill(f32::NEG_INFINITY);
+        chunk[q] = soften(isa, &mut scores[q][..blocks]);
+    }
+
+    let mut merges: [Option<Merge>; Q] = [None; Q];
+    for q in 0..Q {
+        if base == 0 {
+            running[q] = chunk[q];
+        } else {
+            let merge = Merge::new(isa, running[q], chunk[q]);
+            running[q] = merge.merged(running[q], chunk[q]);
+            merges[q] = Some(merge);
+        }
+    }
+
+    let tiles = task.tiles;
+    let values = &task.past.values[base * tiles..][..visible * tiles];
+    let mut tile = 0;
+    while tile + N <= tiles {
+        weigh::<L, Q, N>(isa, values, tiles, tile, head_dim, &scores, &merges, &offsets, out);
+        tile += N;
+    }
+    while tile < tiles {
+        weigh::<L, Q, 1>(isa, values, tiles, tile, head_dim, &scores, &merges, &offsets, out);
+        tile += 1;
+    }
+    Q
+}
+
+/// The scores of `N` blocks of keys.
+#[inline(always)]
+fn score<L: Lanes, const Q: usize, const N: usize>(
+    isa: L,
+    scale: f32,
+    keys: &[Halves],
+    queries: &[&[f32]; Q],
+    block: usize,
+    scores: &mut [Scores; Q],
+) {
+    let head_dim = keys.len() / N;
+    let mut blocks: [&[Halves]; N] = [&[]; N];
+    for n in 0..N {
+        blocks[n] = &keys[n * head_dim..][..head_dim];
+    }
+    let mut sums = [[isa.splat(0.0); N]; Q];
+    for d in 0..head_dim {
+        for n in 0..N {
+            let k = isa.load_f16(&blocks[n][d]);
+            for q in 0..Q {
+                sums[q][n] = isa.fma(isa.splat(queries[q][d]), k, sums[q][n]);
+            }
+        }
+    }
+    for q in 0..Q {
+        for n in 0..N {
+            isa.store(isa.mul(sums[q][n], isa.splat(scale)), &mut scores[q][block + n]);
+        }
+    }
+}
+
+/// Makes scores `exp(score − max)`; returns their maximum and sum.
+#[inline(always)]
+fn soften<L: Lanes>(isa: L, scores: &mut [[f32; KEY_BLOCK]]) -> Running {
+    let mut maxima = isa.splat(f32::NEG_INFINITY);
+    for block in scores.iter() {
+        maxima = isa.max(isa.load(block), maxima);
+    }
+    let mut lanes = [0.0; LANES];
+    isa.store(maxima, &mut lanes);
+    let mut max = f32::NEG_INFINITY;
+    for lane in lanes {
+        max = if lane > max { lane } else { max };
+    }
+
+    let mut sums = isa.splat(0.0);
+    for block in scores {
+        let e = exp(isa, isa.sub(isa.load(block), isa.splat(max)));
+        isa.store(e, block);
+        sums = isa.add(sums, e);
+    }
+    Running { max, sum: isa.sum(sums) }
+}
+
+/// How two parts of a softmax become one.
+#[derive(Clone, Copy)]
+struct Merge {
+    max: f32,
+    /// `exp(max_a − max)`
+    left: f32,
+    /// `exp(max_b − max)`
+    right: f32,
+}
+
+impl Merge {
+    #[inline(always)]
+    fn new<L: Lanes>(isa: L, left: Running, right: Running) -> Self {
+        let max = if left.max > right.max { left.max } else { right.max };
+        Self {
+            max,
+            left: exp_one(isa, left.max - max),
+            right: exp_one(isa, right.max - max),
+        }
+    }
+
+    #[inline(always)]
+    fn merged(&self, left: Running, right: Running) -> Running {
+        Running {
+            max: self.max,
+            sum: left.sum.mul_add(self.left, right.sum * self.right),
+        }
+    }
+}
+
+/// `Σ_j e_j · v_j` for `N` tiles of sixteen features from `tile`, merged into `out`.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "the locals of `attend_chunk`, for two widths")]
+fn weigh<L: Lanes, const Q: usize, const N: usize>(
+    isa: L,
+    values: &[Halves],
+    tiles: usize,
+    tile: usize,
+    head_dim: usize,
+    scores: &[Scores; Q],
+    merges: &[Option<Merge>; Q],
+    offsets: &[usize; Q],
+    out: &mut [f32],
+) {
+    let mut sums = [[isa.splat(0.0); N]; Q];
+    for (j, value) in values.chunks_exact(tiles).enumerate() {
+        let value = &value[tile..][..N];
+        for n in 0..N {
+            let v = isa.load_f16(&value[n]);
+            for q in 0..Q {
+                let e = scores[q].as_flattened()[j];
+                sums[q][n] = isa.fma(isa.splat(e), v, sums[q][n]);
+            }
+        }
+    }
+    for q in 0..Q {
+        let out = &mut out[offsets[q]..][..head_dim];
+        for n in 0..N {
+            let start = (tile + n) * LANES;
+            let mut o = sums[q][n];
+            if let Some(merge) = merges[q] {
+                let right = isa.mul(o, isa.splat(merge.right));
+                o = isa.fma(load_at(isa, out, start), isa.splat(merge.left), right);
+            }
+            store_at(isa, o, out, start);
+        }
+    }
+}

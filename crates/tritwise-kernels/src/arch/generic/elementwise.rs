@@ -1,0 +1,45 @@
+//! Element by element: the feed-forward gate and the residual sum.
+
+use tritwise_tensor::Activation;
+
+use super::exp::exp;
+use super::{LANES, Lanes, load_at, store_at};
+
+/// `gate = activation(gate) · up`.
+#[inline(always)]
+pub(in crate::arch) fn gate<L: Lanes>(isa: L, activation: Activation, gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "one gate per feature");
+    for start in (0..gate.len()).step_by(LANES) {
+        let x = load_at(isa, gate, start);
+        let y = match activation {
+            Activation::SquaredRelu => squared_relu(isa, x),
+            Activation::Silu => silu(isa, x),
+        };
+        store_at(isa, isa.mul(y, load_at(isa, up, start)), gate, start);
+    }
+}
+
+/// `m · m` with `m = max(x, 0)`; NaN stays NaN.
+#[inline(always)]
+fn squared_relu<L: Lanes>(isa: L, x: L::F32) -> L::F32 {
+    // In this order `max` passes a NaN on.
+    let m = isa.max(isa.splat(0.0), x);
+    isa.mul(m, m)
+}
+
+/// `x / (1 + e^-x)`; NaN where the formula has none, at -∞.
+#[inline(always)]
+fn silu<L: Lanes>(isa: L, x: L::F32) -> L::F32 {
+    let e = exp(isa, isa.sub(isa.splat(-0.0), x));
+    isa.div(x, isa.add(isa.splat(1.0), e))
+}
+
+/// `x = x + y`.
+#[inline(always)]
+pub(in crate::arch) fn add<L: Lanes>(isa: L, x: &mut [f32], y: &[f32]) {
+    assert_eq!(x.len(), y.len(), "rows of one width");
+    for start in (0..x.len()).step_by(LANES) {
+        let sum = isa.add(load_at(isa, x, start), load_at(isa, y, start));
+        store_at(isa, sum, x, start);
+    }
+}

@@ -1,0 +1,94 @@
+//! Sixteen `f32` lanes and the operations the algorithms are made of.
+
+/// Lanes of a vector, on every instruction set.
+pub(in crate::arch) const LANES: usize = 16;
+
+/// An instruction set's operations on sixteen `f32` lanes, each defined to the bit.
+///
+/// Arithmetic is IEEE 754 binary32, rounded to nearest even, with subnormal
+/// numbers. Only a NaN's sign and payload are left open: hardware differs in
+/// which operand's it keeps.
+///
+/// `self` is the proof that the CPU has the features, so all methods are safe.
+pub(in crate::arch) trait Lanes: Copy {
+    /// Sixteen `f32`.
+    type F32: Copy;
+
+    /// Whether there are 32 vector registers of sixteen lanes, rather than 16 of eight.
+    const WIDE: bool;
+
+    /// `x` in every lane.
+    fn splat(self, x: f32) -> Self::F32;
+    /// The elements of an array.
+    fn load(self, x: &[f32; LANES]) -> Self::F32;
+    /// Stores to an array.
+    fn store(self, x: Self::F32, out: &mut [f32; LANES]);
+
+    /// `a + b`.
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a - b`.
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a · b`.
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a / b`.
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `a · b + c`, rounded once.
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// `if a > b { a } else { b }`: `b` where either is NaN or both are zero.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `if a < b { a } else { b }`: `b` where either is NaN or both are zero.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The nearest integer, ties to even.
+    fn round(self, x: Self::F32) -> Self::F32;
+    /// `x · 2ⁿ` rounded once, for integral `n` in -252..=254 and `x` in ½..2 (or NaN).
+    fn scale(self, x: Self::F32, n: Self::F32) -> Self::F32;
+    /// The larger of `max` (not negative) and `|x|`, compared as integers, so
+    /// that NaN is above infinity and the order of several does not matter.
+    fn max_magnitude(self, max: Self::F32, x: Self::F32) -> Self::F32;
+    /// Exchanges lanes `2i` and `2i + 1`.
+    fn swap_pairs(self, x: Self::F32) -> Self::F32;
+    /// The sum of all lanes, `p`, by the tree `p[i] += p[i + 8]`, then `+ 4`, `+ 2`, `+ 1`.
+    fn sum(self, x: Self::F32) -> f32;
+
+    /// Sixteen `i8`: `x` rounded to nearest even and saturated, for finite `|x| < 2³¹`.
+    fn store_i8(self, x: Self::F32, out: &mut [i8; LANES]);
+    /// Sixteen `i8`, given as bytes.
+    fn load_i8(self, x: &[u8; LANES]) -> Self::F32;
+    /// Sixteen little-endian binary32.
+    fn load_f32(self, x: &[u8; 4 * LANES]) -> Self::F32;
+    /// Sixteen little-endian binary16.
+    fn load_f16(self, x: &[u8; 2 * LANES]) -> Self::F32;
+    /// Sixteen little-endian binary16, rounded to nearest even; what is too large becomes infinite.
+    fn store_f16(self, x: Self::F32, out: &mut [u8; 2 * LANES]);
+    /// Sixteen little-endian bfloat16.
+    fn load_bf16(self, x: &[u8; 2 * LANES]) -> Self::F32;
+    /// Half of a Q6_K super-block, 128 codes of six bits, less 32.
+    ///
+    /// ```text
+    /// column 32k + l, l < 32:   low bits   k = 0, 1: bits 3..0 of low[32k + l]
+    ///                                      k = 2, 3: bits 7..4 of low[32(k - 2) + l]
+    ///                           high bits  bits 2k + 1..2k of high[l]
+    /// ```
+    fn load_six_bit(self, low: &[u8; 64], high: &[u8; 32]) -> [Self::F32; 8];
+
+    /// Asks for the cache line `ahead` bytes behind the start of `x`, which need not be there.
+    fn prefetch(self, x: &[u8], ahead: usize);
+}
+
+/// Writes operations of [`Lanes`] whose bodies are compiled with `$features`, so
+/// that intrinsics need no `unsafe` in them.
+#[cfg(target_arch = "x86_64")]
+macro_rules! lanes_ops {
+    ($features:literal: $(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? $body:block)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($arg: $ty),*) $(-> $ret)? {
+            #[target_feature(enable = $features)]
+            #[inline]
+            fn op($($arg: $ty),*) $(-> $ret)? $body
+            // SAFETY: `self` exists only where its `detect` saw these features.
+            unsafe { op($($arg),*) }
+        }
+    )*};
+}
+#[cfg(target_arch = "x86_64")]
+pub(in crate::arch) use lanes_ops;

@@ -1,0 +1,307 @@
+//! Dense tables: the embedding lookup and the output head.
+//!
+//! The head reads every row once per batch and is bound by memory, so a row is
+//! decoded in registers on its way into the products, several rows at a time:
+//! one row's sum is a chain of fused multiply-adds, and a chain alone would wait
+//! for itself.
+
+use tritwise_tensor::DenseEncoding;
+
+use crate::arch::TableRows;
+
+use super::{LANES, Lanes, store_at};
+
+/// The weights of one row.
+#[inline(always)]
+pub(in crate::arch) fn decode<L: Lanes>(isa: L, row: TableRows<'_>, out: &mut [f32]) {
+    assert_eq!(row.rows(), 1, "one row");
+    assert_eq!(row.cols(), out.len(), "one weight per column");
+    match row.encoding() {
+        DenseEncoding::F32 => decode_row::<L, F32>(isa, row.bytes(), out),
+        DenseEncoding::F16 => decode_row::<L, F16>(isa, row.bytes(), out),
+        DenseEncoding::Bf16 => decode_row::<L, Bf16>(isa, row.bytes(), out),
+        DenseEncoding::Q8_0 => decode_row::<L, Q8_0>(isa, row.bytes(), out),
+        DenseEncoding::Q6K => decode_row::<L, Q6K>(isa, row.bytes(), out),
+    }
+}
+
+/// `out[t * rows + r] = row r · x[t]`.
+#[inline(always)]
+pub(in crate::arch) fn project<L: Lanes>(isa: L, table: TableRows<'_>, x: &[f32], out: &mut [f32]) {
+    match table.encoding() {
+        DenseEncoding::F32 => project_rows::<L, F32>(isa, table, x, out),
+        DenseEncoding::F16 => project_rows::<L, F16>(isa, table, x, out),
+        DenseEncoding::Bf16 => project_rows::<L, Bf16>(isa, table, x, out),
+        DenseEncoding::Q8_0 => project_rows::<L, Q8_0>(isa, table, x, out),
+        DenseEncoding::Q6K => project_rows::<L, Q6K>(isa, table, x, out),
+    }
+}
+
+/// How an encoding's bytes become lanes.
+///
+/// A row is whole blocks; a block is decoded in `STEPS` steps of some vectors each.
+trait Encoding {
+    /// The bytes of a block.
+    type Block: Copy;
+    /// What a step decodes.
+    type Vectors<V: Copy>: AsRef<[V]>;
+    /// Vectors per step.
+    const VECTORS: usize;
+    /// Steps per block.
+    const STEPS: usize;
+
+    /// The whole blocks of a row, and what is left.
+    fn blocks(row: &[u8]) -> (&[Self::Block], &[u8]);
+    /// What is left of a row as a block padded with zeros.
+    fn padded(rest: &[u8]) -> Self::Block;
+    /// Vectors `VECTORS * step..` of the block.
+    fn vectors<L: Lanes>(isa: L, block: &Self::Block, step: usize) -> Self::Vectors<L::F32>;
+    /// The bytes of a block.
+    fn bytes(block: &Self::Block) -> &[u8];
+}
+
+/// A block that is an array of bytes, padded with zeros.
+macro_rules! byte_blocks {
+    ($bytes:literal) => {
+        type Block = [u8; $bytes];
+
+        #[inline(always)]
+        fn blocks(row: &[u8]) -> (&[Self::Block], &[u8]) {
+            row.as_chunks()
+        }
+
+        #[inline(always)]
+        fn padded(rest: &[u8]) -> Self::Block {
+            let mut block = [0; $bytes];
+            block[..rest.len()].copy_from_slice(rest);
+            block
+        }
+
+        #[inline(always)]
+        fn bytes(block: &Self::Block) -> &[u8] {
+            block
+        }
+    };
+}
+
+struct F32;
+struct F16;
+struct Bf16;
+struct Q8_0;
+struct Q6K;
+
+impl Encoding for F32 {
+    byte_blocks!(64);
+    type Vectors<V: Copy> = [V; 1];
+    const VECTORS: usize = 1;
+    const STEPS: usize = 1;
+
+    #[inline(always)]
+    fn vectors<L: Lanes>(isa: L, block: &Self::Block, _step: usize) -> [L::F32; 1] {
+        [isa.load_f32(block)]
+    }
+}
+
+impl Encoding for F16 {
+    byte_blocks!(32);
+    type Vectors<V: Copy> = [V; 1];
+    const VECTORS: usize = 1;
+    const STEPS: usize = 1;
+
+    #[inline(always)]
+    fn vectors<L: Lanes>(isa: L, block: &Self::Block, _step: usize) -> [L::F32; 1] {
+        [isa.load_f16(block)]
+    }
+}
+
+impl Encoding for Bf16 {
+    byte_blocks!(32);
+    type Vectors<V: Copy> = [V; 1];
+    const VECTORS: usize = 1;
+    const STEPS: usize = 1;
+
+    #[inline(always)]
+    fn vectors<L: Lanes>(isa: L, block: &Self::Block, _step: usize) -> [L::F32; 1] {
+        [isa.load_bf16(block)]
+    }
+}
+
+/// ```text
+/// bytes 0..2   d, binary16        bytes 2..34   32 × q, i8        weight d·q
+/// ```
+impl Encoding for Q8_0 {
+    byte_blocks!(34);
+    type Vectors<V: Copy> = [V; 2];
+    const VECTORS: usize = 2;
+    const STEPS: usize = 1;
+
+    #[inline(always)]
+    fn vectors<L: Lanes>(isa: L, block: &Self::Block, _step: usize) -> [L::F32; 2] {
+        let d = isa.splat(half_at(block, 0));
+        [
+            isa.mul(d, isa.load_i8(array_at(block, 2))),
+            isa.mul(d, isa.load_i8(array_at(block, 18))),
+        ]
+    }
+}
+
+/// ```text
+/// bytes 0..128     low bits, 64 bytes per half      (see `Lanes::load_six_bit`)
+/// bytes 128..192   high bits, 32 bytes per half
+/// bytes 192..208   scales, i8, one per 16 columns
+/// bytes 208..210   d, binary16                      weight (d·scale)·(code − 32)
+/// ```
+impl Encoding for Q6K {
+    byte_blocks!(210);
+    type Vectors<V: Copy> = [V; 8];
+    const VECTORS: usize = 8;
+    const STEPS: usize = 2;
+
+    #[inline(always)]
+    fn vectors<L: Lanes>(isa: L, block: &Self::Block, step: usize) -> [L::F32; 8] {
+        let d = half_at(block, 208);
+        let mut vectors = isa.load_six_bit(array_at(block, 64 * step), array_at(block, 128 + 32 * step));
+        let scales: &[u8; 8] = array_at(block, 192 + 8 * step);
+        for i in 0..8 {
+            let scale = d * f32::from(scales[i].cast_signed());
+            vectors[i] = isa.mul(isa.splat(scale), vectors[i]);
+        }
+        vectors
+    }
+}
+
+/// The `N` bytes at `start`.
+#[inline(always)]
+fn array_at<const N: usize>(block: &[u8], start: usize) -> &[u8; N] {
+    block[start..].first_chunk().expect("a place inside the block")
+}
+
+/// The binary16 at `start`.
+#[inline(always)]
+fn half_at(block: &[u8], start: usize) -> f32 {
+    half::f16::from_le_bytes(*array_at(block, start)).to_f32_const()
+}
+
+#[inline(always)]
+fn decode_row<L: Lanes, E: Encoding>(isa: L, row: &[u8], out: &mut [f32]) {
+    let (blocks, rest) = E::blocks(row);
+    let mut start = 0;
+    for block in blocks {
+        for step in 0..E::STEPS {
+            for vector in E::vectors(isa, block, step).as_ref() {
+                store_at(isa, *vector, out, start);
+                start += LANES;
+            }
+        }
+    }
+    if !rest.is_empty() {
+        let block = E::padded(rest);
+        store_at(isa, E::vectors(isa, &block, 0).as_ref()[0], out, start);
+    }
+}
+
+#[inline(always)]
+fn project_rows<L: Lanes, E: Encoding>(isa: L, table: TableRows<'_>, x: &[f32], out: &mut [f32]) {
+    let (x, rest) = x.as_chunks::<LANES>();
+    let vectors = table.cols().div_ceil(LANES);
+    assert!(rest.is_empty() && vectors > 0 && x.len().is_multiple_of(vectors), "padded rows of {vectors} vectors");
+    let tokens = x.len() / vectors;
+    let rows = table.rows();
+    assert_eq!(out.len(), tokens * rows, "one output per token and row");
+    if rows == 0 {
+        return;
+    }
+    let table = Table { bytes: table.bytes(), row_bytes: table.bytes().len() / rows, rows };
+    let mut t = 0;
+    while t < tokens {
+        let x = &x[t * vectors..];
+        let out = &mut out[t * rows..];
+        t += match (tokens - t, L::WIDE) {
+            (4.., true) => project_tokens::<L, E, 4, 4>(isa, &table, x, vectors, out),
+            (2.., _) => project_tokens::<L, E, 2, 2>(isa, &table, x, vectors, out),
+            _ => project_tokens::<L, E, 4, 1>(isa, &table, x, vectors, out),
+        };
+    }
+}
+
+/// The rows, as bytes.
+struct Table<'a> {
+    bytes: &'a [u8],
+    row_bytes: usize,
+    rows: usize,
+}
+
+/// All rows with `T` tokens, `R` rows at a time; returns `T`.
+#[inline(always)]
+fn project_tokens<L: Lanes, E: Encoding, const R: usize, const T: usize>(
+    isa: L,
+    table: &Table<'_>,
+    x: &[[f32; LANES]],
+    vectors: usize,
+    out: &mut [f32],
+) -> usize {
+    let mut row = 0;
+    while row + R <= table.rows {
+        project_tile::<L, E, R, T>(isa, table, row, x, vectors, out);
+        row += R;
+    }
+    while row < table.rows {
+        project_tile::<L, E, 1, T>(isa, table, row, x, vectors, out);
+        row += 1;
+    }
+    T
+}
+
+/// `R` rows with `T` tokens.
+#[inline(always)]
+fn project_tile<L: Lanes, E: Encoding, const R: usize, const T: usize>(
+    isa: L,
+    table: &Table<'_>,
+    row: usize,
+    x: &[[f32; LANES]],
+    vectors: usize,
+    out: &mut [f32],
+) {
+    let mut rows: [&[E::Block]; R] = [&[]; R];
+    let mut rests: [&[u8]; R] = [&[]; R];
+    for r in 0..R {
+        (rows[r], rests[r]) = E::blocks(&table.bytes[(row + r) * table.row_bytes..][..table.row_bytes]);
+    }
+    let mut tokens: [&[[f32; LANES]]; T] = [&[]; T];
+    for t in 0..T {
+        tokens[t] = &x[t * vectors..][..vectors];
+    }
+
+    let mut sums = [[isa.splat(0.0); T]; R];
+    let blocks = rows[0].len();
+    for b in 0..blocks {
+        for step in 0..E::STEPS {
+            let first = (b * E::STEPS + step) * E::VECTORS;
+            for r in 0..R {
+                let weights = E::vectors(isa, &rows[r][b], step);
+                for (i, w) in weights.as_ref().iter().enumerate() {
+                    for t in 0..T {
+                        sums[r][t] = isa.fma(*w, isa.load(&tokens[t][first + i]), sums[r][t]);
+                    }
+                }
+            }
+        }
+        for r in 0..R {
+            isa.prefetch(E::bytes(&rows[r][b]), R * table.row_bytes);
+        }
+    }
+    if !rests[0].is_empty() {
+        for r in 0..R {
+            let block = E::padded(rests[r]);
+            let w = E::vectors(isa, &block, 0).as_ref()[0];
+            for t in 0..T {
+                sums[r][t] = isa.fma(w, isa.load(&tokens[t][vectors - 1]), sums[r][t]);
+            }
+        }
+    }
+    for r in 0..R {
+        for t in 0..T {
+            out[t * table.rows + row + r] = isa.sum(sums[r][t]);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Sixteen lanes as one 512-bit register.
+
+use std::arch::x86_64::*;
+
+use super::Avx512Vnni;
+use crate::arch::generic::{LANES, Lanes, lanes_ops};
+
+type V = __m512;
+
+/// Round to nearest even, and raise no exception flags.
+const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+impl Lanes for Avx512Vnni {
+    type F32 = V;
+
+    const WIDE: bool = true;
+
+    lanes_ops! { "avx512f,avx512bw,avx512vl,avx2,fma,f16c":
+        fn splat(x: f32) -> V { _mm512_set1_ps(x) }
+        fn load(x: &[f32; LANES]) -> V {
+            // SAFETY: `x` is sixteen readable floats, and the load has no alignment needs.
+            unsafe { _mm512_loadu_ps(x.as_ptr()) }
+        }
+        fn store(x: V, out: &mut [f32; LANES]) {
+            // SAFETY: `out` is sixteen writable floats, and the store has no alignment needs.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), x) }
+        }
+
+        fn add(a: V, b: V) -> V { _mm512_add_ps(a, b) }
+        fn sub(a: V, b: V) -> V { _mm512_sub_ps(a, b) }
+        fn mul(a: V, b: V) -> V { _mm512_mul_ps(a, b) }
+        fn div(a: V, b: V) -> V { _mm512_div_ps(a, b) }
+        fn fma(a: V, b: V, c: V) -> V { _mm512_fmadd_ps(a, b, c) }
+        fn max(a: V, b: V) -> V { _mm512_max_ps(a, b) }
+        fn min(a: V, b: V) -> V { _mm512_min_ps(a, b) }
+        fn round(x: V) -> V { _mm512_roundscale_ps::<NEAREST>(x) }
+        fn scale(x: V, n: V) -> V { _mm512_scalef_ps(x, n) }
+        fn max_magnitude(max: V, x: V) -> V {
+            let magnitude = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MAX));
+            _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(max), magnitude))
+        }
+        fn swap_pairs(x: V) -> V { _mm512_permute_ps::<0b10_11_00_01>(x) }
+        fn sum(x: V) -> f32 {
+            let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(x)));
+            let x = _mm256_add_ps(_mm512_castps512_ps256(x), high);
+            let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+        }
+
+        fn store_i8(x: V, out: &mut [i8; LANES]) {
+            let bytes = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x));
+            // SAFETY: `out` is sixteen writable bytes, and the store has no alignment needs.
+            unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), bytes) }
+        }
+        fn load_i8(x: &[u8; LANES]) -> V {
+            // SAFETY: `x` is sixteen readable bytes, and the load has no alignment needs.
+            from_i8(unsafe { _mm_loadu_si128(x.as_ptr().cast()) })
+        }
+        fn load_f32(x: &[u8; 4 * LANES]) -> V {
+            // SAFETY: `x` is 64 readable bytes, and the load has no alignment needs.
+            unsafe { _mm512_loadu_ps(x.as_ptr().cast()) }
+        }
+        fn load_f16(x: &[u8; 2 * LANES]) -> V { _mm512_cvtph_ps(load_si256(x)) }
+        fn store_f16(x: V, out: &mut [u8; 2 * LANES]) {
+            let halves = _mm512_cvtps_ph::<NEAREST>(x);
+            // SAFETY: `out` is 32 writable bytes, and the store has no alignment needs.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), halves) }
+        }
+        fn load_bf16(x: &[u8; 2 * LANES]) -> V {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(load_si256(x))))
+        }
+        fn load_six_bit(low: &[u8; 64], high: &[u8; 32]) -> [V; 8] {
+            // SAFETY: `low` is 64 readable bytes, and the load has no alignment needs.
+            let low = unsafe { _mm512_loadu_si512(low.as_ptr().cast()) };
+            let high = load_si256(high);
+            // Columns 0..64 take the bits 1..0 and 3..2 of `high`, columns 64..128 the bits 5..4 and 7..6.
+            // Shifts work on 16 bits; the mask drops what came from the neighbour.
+            let nibble = _mm512_set1_epi8(0x0f);
+            let first = _mm512_inserti64x4::<1>(
+                _mm512_castsi256_si512(_mm256_slli_epi16::<4>(high)), _mm256_slli_epi16::<2>(high));
+            let second = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(high), _mm256_srli_epi16::<2>(high));
+            let codes = [
+                (_mm512_and_si512(low, nibble), first),
+                (_mm512_and_si512(_mm512_srli_epi16::<4>(low), nibble), second),
+            ];
+            let mut out = [_mm512_setzero_ps(); 8];
+            for (k, (low, high)) in codes.into_iter().enumerate() {
+                let code = _mm512_or_si512(low, _mm512_and_si512(high, _mm512_set1_epi8(0x30)));
+                let code = _mm512_sub_epi8(code, _mm512_set1_epi8(32));
+                out[4 * k] = from_i8(_mm512_castsi512_si128(code));
+                out[4 * k + 1] = from_i8(_mm512_extracti32x4_epi32::<1>(code));
+                out[4 * k + 2] = from_i8(_mm512_extracti32x4_epi32::<2>(code));
+                out[4 * k + 3] = from_i8(_mm512_extracti32x4_epi32::<3>(code));
+            }
+            out
+        }
+
+        fn prefetch(x: &[u8], ahead: usize) {
+            #[allow(unused_unsafe, reason = "an unsafe function up to Rust 1.89")]
+            // SAFETY: a prefetch of any address has no effect but on time.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(ahead).cast()) }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn load_si256(x: &[u8; 32]) -> __m256i {
+    // SAFETY: `x` is 32 readable bytes, and the load has no alignment needs.
+    unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn from_i8(x: __m128i) -> V {
+    _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x))
+}

@@ -88,7 +88,7 @@ impl DenseEncoding {
             None => Ok(bytes),
             Some(index) => Err(TensorError::Weight {
                 row: index / cols,
-                what: format!("too large for {self}"),
+                what: format!("values from column {} on are too large for {self}", index % cols),
             }),
         }
     }

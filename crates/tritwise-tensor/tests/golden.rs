@@ -70,3 +70,20 @@ fn tq1_0() {
 fn tq2_0() {
     check(TernaryEncoding::Tq2_0, 1, 256, TQ2_0);
 }
+
+#[test]
+fn random_bits_of_tq1_0_read_as_the_gguf_package_does() {
+    // A fixture of tools/reference/dense_vectors.py; among the random bytes are those that no encoder writes.
+    let (blocks, decoded) = include_bytes!("fixtures/tq1_0.bin").split_at(8 * 54);
+    let matrix = TernaryMatrix::new(TernaryEncoding::Tq1_0, 8, 256, blocks, None).unwrap();
+    let Scales::Rows(scales) = matrix.scales() else {
+        panic!("{:?}", matrix.scales())
+    };
+    let mut trits = [9; 256];
+    for ((row, scale), decoded) in scales.iter().enumerate().zip(decoded.chunks_exact(256 * 4)) {
+        matrix.read_row(row, &mut trits);
+        for (trit, decoded) in trits.iter().zip(decoded.as_chunks().0) {
+            assert_eq!(f32::from(*trit) * scale, f32::from_le_bytes(*decoded));
+        }
+    }
+}

@@ -187,7 +187,7 @@ mod tests {
                     rows,
                     cols,
                     PackedScales::Tensor(1.0),
-                    &Pool::new(threads),
+                    &Pool::new(threads).unwrap(),
                     &|row, out| {
                         for (col, out) in out.iter_mut().enumerate() {
                             *out = trit(row, col);
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_matrix_without_rows_or_columns_is_empty() {
         for (rows, cols) in [(0, 0), (0, 5), (5, 0)] {
-            let packed = PackedMatrix::from_rows(rows, cols, PackedScales::Tensor(1.0), &Pool::new(1), &|_, _| {});
+            let packed = PackedMatrix::from_rows(rows, cols, PackedScales::Tensor(1.0), &Pool::new(1).unwrap(), &|_, _| {});
             assert_eq!((packed.rows(), packed.cols()), (rows, cols));
         }
     }

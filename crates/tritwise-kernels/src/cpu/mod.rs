@@ -1,14 +1,25 @@
 //! The CPU backend: packed matrices, one instruction set, one pool of threads.
 
+mod builder;
 mod matmul;
 mod rows;
+mod topology;
 
-use crate::arch::{self, Isa};
+use crate::arch::Isa;
 use crate::parallel::Pool;
 
+pub use builder::{CpuBuilder, CpuError};
 pub use rows::{Quantized, QuantizedRow, Rows};
 
 /// A [`Backend`](crate::Backend) on this machine's CPU.
+///
+/// ```
+/// use tritwise_kernels::CpuBackend;
+///
+/// let cpu = CpuBackend::builder().threads(2).isa("scalar").build()?;
+/// assert_eq!((cpu.isa().name(), cpu.threads()), ("scalar", 2));
+/// # Ok::<(), tritwise_kernels::cpu::CpuError>(())
+/// ```
 #[derive(Debug)]
 pub struct CpuBackend {
     isa: &'static dyn Isa,
@@ -16,12 +27,9 @@ pub struct CpuBackend {
 }
 
 impl CpuBackend {
-    /// The best instruction set of this CPU on `threads` threads.
-    pub fn new(threads: usize) -> Self {
-        Self {
-            isa: arch::available()[0],
-            pool: Pool::new(threads),
-        }
+    /// Chooses threads and instruction set.
+    pub fn builder() -> CpuBuilder {
+        CpuBuilder::default()
     }
 
     /// The instruction set that runs.
@@ -29,7 +37,7 @@ impl CpuBackend {
         self.isa
     }
 
-    /// Threads that take part in a parallel region.
+    /// Threads that take part in a parallel region, the caller's included.
     pub fn threads(&self) -> usize {
         self.pool.threads()
     }

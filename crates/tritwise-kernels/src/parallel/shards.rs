@@ -177,3 +177,67 @@ impl<T> ColumnShard<'_, T> {
         unsafe { std::slice::from_raw_parts_mut(first, self.len) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_index_comes_once() {
+        for threads in 1..=4 {
+            let pool = Pool::new(threads).unwrap();
+            let seen: Vec<AtomicUsize> = (0..1000).map(|_| AtomicUsize::new(0)).collect();
+            for_each_index(&pool, seen.len(), &|i| {
+                seen[i].fetch_add(1, Ordering::Relaxed);
+            });
+            assert!(seen.iter().all(|seen| seen.load(Ordering::Relaxed) == 1));
+        }
+    }
+
+    #[test]
+    fn every_shard_of_a_slice_comes_once() {
+        let pool = Pool::new(3).unwrap();
+        for (len, shard_len) in [(0, 1), (1, 1), (7, 3), (64, 8), (1000, 13), (5, 100)] {
+            let mut out = vec![0; len];
+            for_each_shard(&pool, &mut out, shard_len, &|shard, out| {
+                assert!(out.len() == shard_len || shard == len / shard_len);
+                for (i, out) in out.iter_mut().enumerate() {
+                    *out += shard * shard_len + i + 1;
+                }
+            });
+            assert!(out.iter().enumerate().all(|(i, out)| *out == i + 1), "{len} in {shard_len}s: {out:?}");
+        }
+    }
+
+    #[test]
+    fn every_element_of_a_matrix_is_in_one_column_shard() {
+        for threads in 1..=4 {
+            let pool = Pool::new(threads).unwrap();
+            for (rows, width, cols) in [(0, 5, 2), (1, 1, 1), (3, 7, 2), (48, 130, 16), (2, 5, 9), (4, 0, 1)] {
+                let mut matrix = vec![0; rows * width];
+                let shards = ColumnShards::new(&mut matrix, width, cols);
+                pool.run(&|_| {
+                    while let Some(mut shard) = shards.next() {
+                        assert_eq!(shard.start() % cols, 0);
+                        assert_eq!(shard.len(), cols.min(width - shard.start()));
+                        for row in 0..shard.rows() {
+                            let start = row * width + shard.start();
+                            for (i, element) in shard.row_mut(row).iter_mut().enumerate() {
+                                *element += start + i + 1;
+                            }
+                        }
+                    }
+                });
+                assert!(matrix.iter().enumerate().all(|(i, element)| *element == i + 1), "{rows}×{width} by {cols}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "row 2 of 2")]
+    fn a_row_out_of_range_panics() {
+        let mut matrix = [0; 6];
+        let shards = ColumnShards::new(&mut matrix, 3, 2);
+        shards.next().unwrap().row_mut(2);
+    }
+}

@@ -1,0 +1,137 @@
+//! Construction of a [`CpuBackend`]: how many threads, which instruction set.
+
+use std::io;
+use std::num::NonZero;
+
+use crate::arch;
+use crate::parallel::Pool;
+
+use super::{CpuBackend, topology};
+
+/// Threads at most, so that a slip of the finger does not make a million.
+const MAX_THREADS: usize = 1024;
+
+/// Chooses threads and instruction set of a [`CpuBackend`].
+///
+/// Without a choice: one thread per physical core, the best instruction set of this CPU.
+#[derive(Debug, Clone, Default)]
+pub struct CpuBuilder {
+    threads: Option<usize>,
+    isa: Option<String>,
+}
+
+/// Why a [`CpuBackend`] could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CpuError {
+    /// The instruction set asked for is unknown, or this CPU lacks it.
+    #[error("this CPU has no instruction set `{name}`; it has {}", available.join(", "))]
+    Isa {
+        /// The name asked for.
+        name: String,
+        /// The names there are, best first.
+        available: Vec<&'static str>,
+    },
+    /// A number of threads that makes no sense.
+    #[error("{threads} threads were asked for; use 1 to {MAX_THREADS}")]
+    Threads {
+        /// The number asked for.
+        threads: usize,
+    },
+    /// The system refused a thread.
+    #[error("cannot start {threads} threads; ask for fewer")]
+    Spawn {
+        /// The number asked for.
+        threads: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl CpuBuilder {
+    /// Threads that take part in a parallel region, the caller's included.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Forces an instruction set by its name: `scalar`, `x86_64-avx2`, `x86_64-avx512vnni`.
+    #[must_use]
+    pub fn isa(mut self, name: impl Into<String>) -> Self {
+        self.isa = Some(name.into());
+        self
+    }
+
+    /// Forces the instruction set that the environment variable `TRITWISE_ISA`
+    /// names, where it is set, not empty and [`CpuBuilder::isa`] has not chosen one.
+    #[must_use]
+    pub fn from_env(mut self) -> Self {
+        let name = std::env::var_os("TRITWISE_ISA").filter(|name| !name.is_empty());
+        self.isa = self.isa.or(name.map(|name| name.to_string_lossy().into_owned()));
+        self
+    }
+
+    /// The backend.
+    ///
+    /// # Errors
+    /// The instruction set is not one of this CPU's; the number of threads is
+    /// zero, absurd, or more than the system starts.
+    pub fn build(self) -> Result<CpuBackend, CpuError> {
+        let all = arch::available();
+        let isa = match self.isa {
+            None => all[0],
+            Some(name) => match all.iter().find(|isa| isa.name() == name) {
+                Some(isa) => *isa,
+                None => return Err(CpuError::Isa { name, available: all.iter().map(|isa| isa.name()).collect() }),
+            },
+        };
+        let threads = self.threads.unwrap_or_else(default_threads);
+        if !(1..=MAX_THREADS).contains(&threads) {
+            return Err(CpuError::Threads { threads });
+        }
+        let pool = Pool::new(threads).map_err(|source| CpuError::Spawn { threads, source })?;
+        Ok(CpuBackend { isa, pool })
+    }
+}
+
+/// One thread per physical core this process may use: two threads on one core
+/// share its vector units and its path to memory, and gain nothing here.
+fn default_threads() -> usize {
+    let logical = std::thread::available_parallelism().map_or(1, NonZero::get);
+    topology::physical_cores().map_or(logical, |cores| cores.min(logical)).clamp(1, MAX_THREADS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_available_instruction_set_can_be_forced() {
+        for isa in arch::available() {
+            let cpu = CpuBackend::builder().threads(1).isa(isa.name()).build().unwrap();
+            assert_eq!(cpu.isa().name(), isa.name());
+        }
+    }
+
+    #[test]
+    fn without_a_choice_the_best_one_runs_on_at_least_one_thread() {
+        let cpu = CpuBackend::builder().build().unwrap();
+        assert_eq!(cpu.isa().name(), arch::available()[0].name());
+        assert!(cpu.threads() >= 1);
+    }
+
+    #[test]
+    fn an_unknown_instruction_set_is_refused_with_the_list() {
+        let error = CpuBackend::builder().isa("z80").build().unwrap_err().to_string();
+        assert!(error.contains("`z80`") && error.ends_with("scalar"), "{error}");
+    }
+
+    #[test]
+    fn absurd_numbers_of_threads_are_refused() {
+        for threads in [0, MAX_THREADS + 1, usize::MAX] {
+            let error = CpuBackend::builder().threads(threads).build().unwrap_err();
+            assert!(matches!(error, CpuError::Threads { .. }), "{error}");
+        }
+    }
+}

@@ -1,1 +1,38 @@
-//! (crate documentation)
+//! Opens checkpoints of ternary language models, or refuses them with the reason.
+//!
+//! [`open`] takes a GGUF file or a Hugging Face folder and gives a [`Source`],
+//! which is a [`Checkpoint`](tritwise_tensor::Checkpoint): tensors by their role, with checked shapes. Whatever
+//! a file leaves open is decided by its own metadata, type numbers and sizes;
+//! what those do not decide is refused. A model that runs on misunderstood
+//! weights prints fluent nonsense, and nobody notices.
+//!
+//! | container | architectures | linear layers | tables |
+//! |---|---|---|---|
+//! | GGUF v2, v3 | `bitnet-b1.58`, `bitnet-25`, `bitnet`, `llama` | I2_S, TQ1_0, TQ2_0; F32, F16, BF16 | F32, F16, BF16, Q8_0, Q6_K |
+//! | safetensors | `BitNetForCausalLM`, `BitnetForCausalLM`, `LlamaForCausalLM` | packed U8; F32, F16, BF16 | F32, F16, BF16 |
+//!
+//! Float matrices are taken as they are if they are ternary already (one value,
+//! its negative, and zero). Otherwise they are master weights, to be made
+//! ternary by the absmean rule of BitNet b1.58 (arXiv 2402.17764), where the
+//! checkpoint says that it was trained so: in GGUF files of the `bitnet`
+//! architectures, and under the `online` mode of transformers.
+//!
+//! [`describe`] lists what is in a file, also in one that [`open`] refuses.
+#![deny(unsafe_code)]
+
+mod bytes;
+mod config;
+mod container;
+mod describe;
+mod error;
+mod gguf;
+mod hf;
+pub mod limits;
+mod open;
+mod source;
+mod vocabulary;
+
+pub use describe::{Description, TensorDescription, describe};
+pub use open::{Options, open, open_bytes};
+pub use source::Source;
+pub use tritwise_tensor::{Activation, CheckpointError as Error, I2sLayout};

@@ -1,0 +1,248 @@
+//! What every checkpoint file comes down to: named tensors in byte ranges.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tritwise_tensor::{CheckpointError, DenseEncoding, DenseMatrix};
+
+use crate::bytes::Bytes;
+use crate::error::{file_error, tensor_error};
+
+/// The tensors of one checkpoint, from one file or several shards.
+#[derive(Debug)]
+pub(crate) struct Container {
+    /// The checkpoint as the user named it.
+    pub(crate) label: String,
+    files: Vec<ShardFile>,
+    tensors: Vec<Stored>,
+    by_name: HashMap<String, usize>,
+}
+
+#[derive(Debug)]
+struct ShardFile {
+    label: String,
+    bytes: Bytes,
+}
+
+/// One tensor in a file.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) name: String,
+    /// Outermost dimension first: `[rows, cols]`.
+    pub(crate) shape: Vec<usize>,
+    pub(crate) encoding: Encoding,
+    /// The tensor's own bytes, without padding.
+    pub(crate) range: Range<usize>,
+    file: usize,
+    read: AtomicBool,
+}
+
+/// How a tensor's bytes are to be understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Dense(DenseEncoding),
+    I2S,
+    Tq1_0,
+    Tq2_0,
+    /// `uint8`, which in this family means four trits per byte.
+    Packed,
+    /// Known by name at best; `why` completes a sentence that begins with the tensor.
+    Unreadable {
+        name: String,
+        why: String,
+    },
+}
+
+impl Encoding {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Dense(encoding) => encoding.name(),
+            Self::I2S => "I2_S",
+            Self::Tq1_0 => "TQ1_0",
+            Self::Tq2_0 => "TQ2_0",
+            Self::Packed => "U8",
+            Self::Unreadable { name, .. } => name,
+        }
+    }
+
+    /// Why tensors of this encoding cannot be read, if they cannot.
+    pub(crate) fn problem(&self) -> Option<&str> {
+        match self {
+            Self::Unreadable { why, .. } => Some(why),
+            _ => None,
+        }
+    }
+}
+
+impl Container {
+    pub(crate) fn new(label: String) -> Self {
+        Self {
+            label,
+            files: Vec::new(),
+            tensors: Vec::new(),
+            by_name: HashMap::new(),
+        }
+    }
+
+    /// Adds a file; its tensors follow with [`push`](Self::push).
+    pub(crate) fn add_file(&mut self, label: String, bytes: Bytes) {
+        self.files.push(ShardFile { label, bytes });
+    }
+
+    /// Adds a tensor of the file added last.
+    pub(crate) fn push(
+        &mut self,
+        name: String,
+        shape: Vec<usize>,
+        encoding: Encoding,
+        range: Range<usize>,
+    ) -> Result<(), CheckpointError> {
+        let file = self.files.len() - 1;
+        if let Some(&other) = self.by_name.get(&name) {
+            return Err(tensor_error(
+                &self.files[file].label,
+                &name,
+                format_args!(
+                    "is also in {}; a tensor may be stored only once: delete the stale shard",
+                    self.file_of(&self.tensors[other])
+                ),
+            ));
+        }
+        self.by_name.insert(name.clone(), self.tensors.len());
+        self.tensors.push(Stored {
+            name,
+            shape,
+            encoding,
+            range,
+            file,
+            read: AtomicBool::new(false),
+        });
+        Ok(())
+    }
+
+    pub(crate) fn tensors(&self) -> &[Stored] {
+        &self.tensors
+    }
+
+    /// Size of all files together.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes.len() as u64).sum()
+    }
+
+    /// The file that holds `stored`, as the user would name it.
+    pub(crate) fn file_of(&self, stored: &Stored) -> &str {
+        &self.files[stored.file].label
+    }
+
+    pub(crate) fn bytes_of(&self, stored: &Stored) -> &[u8] {
+        &self.files[stored.file].bytes[stored.range.clone()]
+    }
+
+    /// The tensor `name`, without counting as a read.
+    pub(crate) fn find(&self, name: &str) -> Option<&Stored> {
+        self.by_name.get(name).map(|&index| &self.tensors[index])
+    }
+
+    /// The tensor `name` if it is there; it counts as read from now on.
+    pub(crate) fn take(&self, name: &str) -> Option<&Stored> {
+        let stored = self.find(name)?;
+        stored.read.store(true, Ordering::Relaxed);
+        Some(stored)
+    }
+
+    /// The tensor `name`, which the graph needs as `role` in shape `shape`.
+    pub(crate) fn need(
+        &self,
+        name: &str,
+        role: &dyn std::fmt::Display,
+        shape: &[usize],
+    ) -> Result<&Stored, CheckpointError> {
+        let stored = self.take(name).ok_or_else(|| {
+            tensor_error(
+                &self.label,
+                name,
+                format_args!(
+                    "is missing, and the model needs it ({role}): \
+                     the checkpoint is incomplete, or its architecture is not what it says"
+                ),
+            )
+        })?;
+        self.check_shape(stored, shape)?;
+        Ok(stored)
+    }
+
+    /// Refuses any shape but `wanted`; dimensions of 1 on the outside do not count.
+    pub(crate) fn check_shape(&self, stored: &Stored, wanted: &[usize]) -> Result<(), CheckpointError> {
+        if without_outer_ones(&stored.shape) == without_outer_ones(wanted) {
+            return Ok(());
+        }
+        Err(self.refuse(
+            stored,
+            format_args!(
+                "has shape {:?}, but the hyperparameters ask for {wanted:?}; one of the two is wrong: get the file again",
+                stored.shape
+            ),
+        ))
+    }
+
+    pub(crate) fn refuse(&self, stored: &Stored, message: impl std::fmt::Display) -> CheckpointError {
+        tensor_error(self.file_of(stored), &stored.name, message)
+    }
+
+    /// The elements of a float tensor, all of them finite.
+    pub(crate) fn floats(&self, stored: &Stored) -> Result<Vec<f32>, CheckpointError> {
+        let Encoding::Dense(encoding @ (DenseEncoding::F32 | DenseEncoding::F16 | DenseEncoding::Bf16)) =
+            stored.encoding
+        else {
+            return Err(self.refuse(
+                stored,
+                format_args!("is stored as {}; expected F32, F16 or BF16", stored.encoding.name()),
+            ));
+        };
+        // The range was checked against the shape, so the product cannot overflow.
+        let len = stored.shape.iter().product();
+        let matrix =
+            DenseMatrix::new(encoding, 1, len, self.bytes_of(stored)).map_err(|error| self.refuse(stored, error))?;
+        let mut values = vec![0.0; len];
+        matrix.read_row(0, &mut values);
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(index) => Err(self.refuse(
+                stored,
+                format_args!(
+                    "element {index} is {}, not a finite number; the file is damaged",
+                    values[index]
+                ),
+            )),
+        }
+    }
+
+    /// Fails if a tensor was never taken.
+    pub(crate) fn check_all_read(&self) -> Result<(), CheckpointError> {
+        let unread: Vec<&str> = self
+            .tensors
+            .iter()
+            .filter(|stored| !stored.read.load(Ordering::Relaxed))
+            .map(|stored| stored.name.as_str())
+            .collect();
+        const SHOWN: usize = 8;
+        match unread.len() {
+            0 => Ok(()),
+            count => Err(file_error(
+                &self.label,
+                format_args!(
+                    "{count} tensors are no part of the model's graph: {}{}. Running without them would give wrong \
+                     results: the checkpoint is of an architecture that is not supported, or was exported wrongly",
+                    unread[..count.min(SHOWN)].join(", "),
+                    if count > SHOWN { ", …" } else { "" }
+                ),
+            )),
+        }
+    }
+}
+
+fn without_outer_ones(shape: &[usize]) -> &[usize] {
+    let ones = shape.iter().take_while(|&&dim| dim == 1).count();
+    &shape[ones..]
+}

@@ -1,0 +1,369 @@
+//! Hyperparameters from GGUF metadata.
+//!
+//! Keys begin with the architecture's name. Those that would change the graph
+//! in a way this project does not build are refused unless they say what is
+//! built anyway: a window as long as the context, a scale of one.
+
+use tritwise_gguf::{Array, Error, Metadata, Value};
+use tritwise_tensor::{Activation, CheckpointError, Config, Rope, RopeScaling, RopeStyle};
+
+use super::{OUTPUT, TOKEN_EMBEDDING, to_usize};
+use crate::container::Container;
+use crate::error::file_error;
+use crate::source::FloatRule;
+use crate::{Options, config};
+
+pub(super) fn read(
+    container: &Container,
+    metadata: &Metadata,
+    options: &Options,
+) -> Result<(Config, FloatRule), CheckpointError> {
+    Reader {
+        container,
+        metadata,
+        options,
+    }
+    .read()
+}
+
+struct Reader<'a> {
+    container: &'a Container,
+    metadata: &'a Metadata,
+    options: &'a Options,
+}
+
+/// The size of BitNet b1.58 2B-4T: hidden, feed-forward, vocabulary.
+const SHAPE_2B_4T: (usize, usize, usize) = (2560, 6912, 128_256);
+
+impl Reader<'_> {
+    fn read(&self) -> Result<(Config, FloatRule), CheckpointError> {
+        let file_error = |message: String| file_error(&self.container.label, message);
+        let architecture = self
+            .metadata
+            .string("general.architecture")
+            .map_err(|e| file_error(e.to_string()))?;
+        let Some(architecture) = architecture else {
+            return Err(file_error(
+                "has no metadata key general.architecture; it is no model, or was written wrongly".into(),
+            ));
+        };
+        let bitnet = match architecture {
+            "bitnet-b1.58" | "bitnet-25" | "bitnet" => true,
+            "llama" => false,
+            other => {
+                return Err(file_error(format!(
+                    "is of architecture {other:?}, which is not supported; supported are bitnet-b1.58, bitnet-25, \
+                     bitnet and llama (with ternary weights)"
+                )));
+            }
+        };
+        self.refuse_other_graphs(architecture)?;
+
+        let keys = Keys {
+            reader: self,
+            architecture,
+        };
+        let vocab = match self.container.find(TOKEN_EMBEDDING) {
+            Some(stored) if stored.shape.len() == 2 => stored.shape[0],
+            _ => {
+                return Err(file_error(format!(
+                    "has no matrix {TOKEN_EMBEDDING}: it holds a vocabulary only, or is one part of a split model"
+                )));
+            }
+        };
+        let hidden = keys.required("embedding_length")?;
+        let heads = keys.required("attention.head_count")?;
+        let kv_heads = keys.optional("attention.head_count_kv")?.unwrap_or(heads);
+        let head_dim = keys.head_dim(hidden, heads)?;
+        let ffn = keys.required("feed_forward_length")?;
+        let config = Config {
+            architecture: architecture.to_owned(),
+            hidden,
+            layers: keys.required("block_count")?,
+            heads,
+            kv_heads,
+            head_dim,
+            ffn,
+            vocab,
+            context: keys.required("context_length")?,
+            norm_eps: keys.required_float("attention.layer_norm_rms_epsilon")?,
+            rope: Rope {
+                theta: keys.float("rope.freq_base")?.unwrap_or(10_000.0),
+                style: if bitnet {
+                    RopeStyle::Halves
+                } else {
+                    RopeStyle::Interleaved
+                },
+                scaling: keys.rope_scaling()?,
+            },
+            activation: keys.activation((hidden, ffn, vocab))?,
+            sub_norms: bitnet,
+            tied: self.container.find(OUTPUT).is_none(),
+        };
+        config::check(&config).map_err(file_error)?;
+        self.check_vocabulary(&keys, &config)?;
+        keys.check_attention(&config)?;
+        self.check_rope_factors(&config)?;
+        Ok((
+            config,
+            if bitnet {
+                FloatRule::ExactOrAbsmean
+            } else {
+                FloatRule::Exact
+            },
+        ))
+    }
+
+    /// Refuses what the file says about itself when it means another graph.
+    fn refuse_other_graphs(&self, architecture: &str) -> Result<(), CheckpointError> {
+        let refuse = |key: &str, value: &dyn std::fmt::Display, why: &str| {
+            Err(file_error(
+                &self.container.label,
+                format_args!("metadata key {key} is {value}: {why}"),
+            ))
+        };
+        if let Some((key, value)) = self.metadata.iter().find(|(key, _)| key.starts_with("prism.hadamard.")) {
+            return refuse(key, value, "weights rotated by Hadamard transforms are not supported");
+        }
+        if let Some(value) = self.metadata.value("split.count")
+            && value.as_u64().is_none_or(|count| count > 1)
+        {
+            return refuse(
+                "split.count",
+                value,
+                "join the parts with llama.cpp's gguf-split --merge first",
+            );
+        }
+        for (key, neutral, why) in FOREIGN_KEYS {
+            let key = format!("{architecture}.{key}");
+            if let Some(value) = self.metadata.value(&key)
+                && !is_number(value, *neutral)
+            {
+                return refuse(&key, value, why);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_vocabulary(&self, keys: &Keys<'_>, config: &Config) -> Result<(), CheckpointError> {
+        let tokens = self
+            .metadata
+            .strings("tokenizer.ggml.tokens")
+            .map_err(|e| file_error(&self.container.label, e))?;
+        let claims = [
+            ("tokenizer.ggml.tokens", tokens.map(|tokens| tokens.len())),
+            ("vocab_size", keys.optional("vocab_size")?),
+        ];
+        for (what, count) in claims {
+            if let Some(count) = count
+                && count > config.vocab
+            {
+                return Err(file_error(
+                    &self.container.label,
+                    format_args!(
+                        "{what} counts {count} tokens, but {TOKEN_EMBEDDING} has {} rows",
+                        config.vocab
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// `rope_freqs.weight` divides the rotary frequencies; only ones change nothing.
+    fn check_rope_factors(&self, config: &Config) -> Result<(), CheckpointError> {
+        let Some(stored) = self.container.take("rope_freqs.weight") else {
+            return Ok(());
+        };
+        self.container.check_shape(stored, &[config.head_dim / 2])?;
+        match self.container.floats(stored)?.iter().find(|&&factor| factor != 1.0) {
+            None => Ok(()),
+            Some(factor) => Err(self.container.refuse(
+                stored,
+                format_args!("holds {factor}: frequency-dependent rotary scaling (Llama 3.1's) is not supported"),
+            )),
+        }
+    }
+}
+
+/// Keys that change the graph, the value at which they do not, and what they ask for.
+const FOREIGN_KEYS: &[(&str, f64, &str)] = &[
+    ("final_logit_softcapping", 0.0, "soft-capped logits are not supported"),
+    ("attn_logit_softcapping", 0.0, "soft-capped attention is not supported"),
+    ("attention.max_alibi_bias", 0.0, "ALiBi is not supported"),
+    ("attention.clamp_kqv", 0.0, "clamped queries and keys are not supported"),
+    ("expert_count", 0.0, "mixtures of experts are not supported"),
+    ("logit_scale", 1.0, "scaled logits are not supported"),
+    ("embedding_scale", 1.0, "scaled embeddings are not supported"),
+    ("residual_scale", 1.0, "scaled residuals are not supported"),
+    ("attention.causal", 1.0, "attention to later tokens is not supported"),
+    ("use_parallel_residual", 0.0, "parallel residuals are not supported"),
+    ("rope.scaling.attn_factor", 1.0, "scaled attention is not supported"),
+];
+
+fn is_number(value: &Value, wanted: f64) -> bool {
+    match value {
+        Value::F32(number) => f64::from(*number) == wanted,
+        Value::F64(number) => *number == wanted,
+        Value::Bool(flag) => f64::from(u8::from(*flag)) == wanted,
+        integer => integer.as_i64().is_some_and(|number| number as f64 == wanted),
+    }
+}
+
+/// The keys of one architecture.
+struct Keys<'a> {
+    reader: &'a Reader<'a>,
+    architecture: &'a str,
+}
+
+impl Keys<'_> {
+    fn file_error(&self, message: impl std::fmt::Display) -> CheckpointError {
+        file_error(&self.reader.container.label, message)
+    }
+
+    fn full(&self, key: &str) -> String {
+        format!("{}.{key}", self.architecture)
+    }
+
+    fn missing(&self, key: &str) -> CheckpointError {
+        self.file_error(format_args!(
+            "has no metadata key {}, without which the model's shape is unknown; it was written wrongly: convert it again",
+            self.full(key)
+        ))
+    }
+
+    fn required(&self, key: &str) -> Result<usize, CheckpointError> {
+        self.optional(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    /// A count; also one given once per layer, if all layers agree.
+    fn optional(&self, key: &str) -> Result<Option<usize>, CheckpointError> {
+        let full = self.full(key);
+        let metadata = self.reader.metadata;
+        if let Some(Value::Array(array)) = metadata.value(&full) {
+            return self.uniform(&full, array).map(Some);
+        }
+        Ok(metadata
+            .unsigned(&full)
+            .map_err(|error| self.file_error(error))?
+            .map(to_usize))
+    }
+
+    fn uniform(&self, key: &str, array: &Array) -> Result<usize, CheckpointError> {
+        let first = array.value(0).and_then(|value| value.as_u64());
+        match first {
+            Some(first) if (1..array.len()).all(|i| array.value(i).and_then(|value| value.as_u64()) == Some(first)) => {
+                Ok(to_usize(first))
+            }
+            _ => Err(self.file_error(format_args!(
+                "metadata key {key} is {array}: layers of different shape are not supported"
+            ))),
+        }
+    }
+
+    fn float(&self, key: &str) -> Result<Option<f32>, CheckpointError> {
+        self.reader
+            .metadata
+            .float(&self.full(key))
+            .map_err(|error| self.file_error(error))
+    }
+
+    fn required_float(&self, key: &str) -> Result<f32, CheckpointError> {
+        self.float(key)?.ok_or_else(|| self.missing(key))
+    }
+
+    fn string(&self, key: &str) -> Result<Option<&str>, CheckpointError> {
+        self.reader
+            .metadata
+            .string(&self.full(key))
+            .map_err(|error: Error| self.file_error(error))
+    }
+
+    fn head_dim(&self, hidden: usize, heads: usize) -> Result<usize, CheckpointError> {
+        let by_division = hidden.checked_div(heads).filter(|_| hidden.is_multiple_of(heads));
+        let head_dim = match (self.optional("attention.key_length")?, by_division) {
+            (Some(length), _) => length,
+            (None, Some(length)) => length,
+            (None, None) => {
+                return Err(self.file_error(format_args!(
+                    "has an embedding of {hidden} that {heads} heads do not divide, and no metadata key {}",
+                    self.full("attention.key_length")
+                )));
+            }
+        };
+        for (key, what) in [
+            ("attention.value_length", "values"),
+            ("rope.dimension_count", "rotary embeddings"),
+        ] {
+            if let Some(other) = self.optional(key)?
+                && other != head_dim
+            {
+                return Err(self.file_error(format_args!(
+                    "metadata key {} is {other} while heads are {head_dim} wide: {what} of another width are not supported",
+                    self.full(key)
+                )));
+            }
+        }
+        Ok(head_dim)
+    }
+
+    fn rope_scaling(&self) -> Result<RopeScaling, CheckpointError> {
+        let legacy = self.float("rope.scale_linear")?;
+        match self.string("rope.scaling.type")? {
+            None | Some("none") => match legacy {
+                None => Ok(RopeScaling::None),
+                Some(1.0) => Ok(RopeScaling::None),
+                Some(factor) => Ok(RopeScaling::Linear { factor }),
+            },
+            Some("linear") => Ok(RopeScaling::Linear {
+                factor: self.required_float("rope.scaling.factor")?,
+            }),
+            Some(other) => Err(self.file_error(format_args!(
+                "metadata key {} is {other:?}; supported are \"none\" and \"linear\"",
+                self.full("rope.scaling.type")
+            ))),
+        }
+    }
+
+    /// GGUF files of this family rarely name their activation; the architecture does.
+    fn activation(&self, shape: (usize, usize, usize)) -> Result<Activation, CheckpointError> {
+        if let Some(activation) = self.reader.options.activation {
+            return Ok(activation);
+        }
+        match (self.string("hidden_activation")?, self.architecture) {
+            (Some("relu2" | "relu_sqr"), _) => Ok(Activation::SquaredRelu),
+            (Some("silu" | "swiglu"), _) => Ok(Activation::Silu),
+            (Some(other), _) => Err(self.file_error(format_args!(
+                "metadata key {} is {other:?}; supported are \"silu\" and \"relu2\"",
+                self.full("hidden_activation")
+            ))),
+            (None, "bitnet-b1.58" | "bitnet-25") => Ok(Activation::SquaredRelu),
+            // llama.cpp's converter writes the 2B-4T model under the name of its older relatives.
+            (None, "bitnet") if shape == SHAPE_2B_4T => Ok(Activation::SquaredRelu),
+            (None, _) => Ok(Activation::Silu),
+        }
+    }
+
+    fn check_attention(&self, config: &Config) -> Result<(), CheckpointError> {
+        if let Some(window) = self.optional("attention.sliding_window")?
+            && window != 0
+            && window < config.context
+        {
+            return Err(self.file_error(format_args!(
+                "metadata key {} is {window}: attention to a sliding window is not supported",
+                self.full("attention.sliding_window")
+            )));
+        }
+        let usual = 1.0 / (config.head_dim as f32).sqrt();
+        if let Some(scale) = self.float("attention.scale")?
+            && scale != 0.0
+            && (scale.is_nan() || (scale - usual).abs() > 1e-6 * usual)
+        {
+            return Err(self.file_error(format_args!(
+                "metadata key {} is {scale}; only the usual {usual} is supported",
+                self.full("attention.scale")
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! Checkpoints in GGUF files.
+
+mod config;
+mod encoding;
+
+use tritwise_gguf::{Header, Metadata};
+use tritwise_tensor::{CheckpointError, Config, LayerTensor, TensorId};
+
+use crate::bytes::Bytes;
+use crate::container::Container;
+use crate::error::file_error;
+use crate::source::FloatRule;
+use crate::{Options, limits};
+
+/// The tensors and metadata of a GGUF file, whatever its architecture.
+pub(crate) fn read(label: &str, bytes: Bytes) -> Result<(Container, Header), CheckpointError> {
+    let header = Header::parse(&bytes).map_err(|error| file_error(label, error))?;
+    let mut container = Container::new(label.to_owned());
+    container.add_file(label.to_owned(), bytes);
+    for tensor in header.tensors() {
+        let (encoding, range) = encoding::settle(&header, tensor);
+        // The header's windows are in memory, and no encoding has more than 8 elements in a byte.
+        let shape = tensor.dims.iter().rev().map(|&dim| dim as usize).collect();
+        container.push(tensor.name.clone(), shape, encoding, range)?;
+    }
+    Ok((container, header))
+}
+
+/// The hyperparameters of a GGUF file, and how its float matrices become ternary.
+pub(crate) fn understand(
+    container: &Container,
+    metadata: &Metadata,
+    options: &Options,
+) -> Result<(Config, FloatRule), CheckpointError> {
+    config::read(container, metadata, options)
+}
+
+/// The name of tensor `id`; ggml's names, with `.weight`.
+pub(crate) fn name(id: TensorId) -> String {
+    match id {
+        TensorId::TokenEmbedding => TOKEN_EMBEDDING.to_owned(),
+        TensorId::OutputNorm => "output_norm.weight".to_owned(),
+        TensorId::Output => OUTPUT.to_owned(),
+        TensorId::Layer(layer, tensor) => format!("blk.{layer}.{}.weight", layer_name(tensor)),
+    }
+}
+
+pub(crate) const TOKEN_EMBEDDING: &str = "token_embd.weight";
+pub(crate) const OUTPUT: &str = "output.weight";
+
+fn layer_name(tensor: LayerTensor) -> &'static str {
+    match tensor {
+        LayerTensor::AttnNorm => "attn_norm",
+        LayerTensor::Query => "attn_q",
+        LayerTensor::Key => "attn_k",
+        LayerTensor::Value => "attn_v",
+        LayerTensor::AttnSubNorm => "attn_sub_norm",
+        LayerTensor::AttnOutput => "attn_output",
+        LayerTensor::FfnNorm => "ffn_norm",
+        LayerTensor::Gate => "ffn_gate",
+        LayerTensor::Up => "ffn_up",
+        LayerTensor::FfnSubNorm => "ffn_sub_norm",
+        LayerTensor::Down => "ffn_down",
+    }
+}
+
+/// A number that must fit this machine's addresses before it is compared with its limit.
+fn to_usize(value: u64) -> usize {
+    value.min(limits::CONTEXT.max(limits::VOCAB) + 1) as usize
+}

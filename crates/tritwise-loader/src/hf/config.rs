@@ -1,0 +1,366 @@
+//! Hyperparameters and quantisation from `config.json`.
+//!
+//! The same packed weights mean different things under different settings.
+//! In transformers (`integrations/bitnet.py`) the linear class decides:
+//!
+//! ```text
+//! linear_class     quantization_mode   stored               weight
+//! bitlinear        –                   trits, weight_scale  trit / weight_scale
+//! autobitlinear    offline             trits, weight_scale  trit * weight_scale
+//! autobitlinear    online              master weights       absmean of them
+//! ```
+//!
+//! Published checkpoints use all three, and nothing in the weights tells them
+//! apart, so whatever this table does not name is refused.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+use tritwise_tensor::{Activation, CheckpointError, Config, DenseEncoding, I2sLayout, Rope, RopeScaling, RopeStyle};
+
+use super::{OUTPUT, read_json};
+use crate::container::{Container, Encoding};
+use crate::error::file_error;
+use crate::source::{FloatRule, Linear};
+use crate::{Options, config};
+
+/// The fields of `config.json` that matter here; others belong to training or to generation.
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    architectures: Option<Vec<String>>,
+    #[serde(default)]
+    model_type: Option<String>,
+    hidden_size: usize,
+    intermediate_size: usize,
+    vocab_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    #[serde(default)]
+    num_key_value_heads: Option<usize>,
+    #[serde(default)]
+    head_dim: Option<usize>,
+    max_position_embeddings: usize,
+    rms_norm_eps: f32,
+    hidden_act: String,
+    #[serde(default)]
+    rope_theta: Option<f32>,
+    #[serde(default)]
+    rope_scaling: Option<RopeFields>,
+    #[serde(default)]
+    rope_parameters: Option<RopeFields>,
+    #[serde(default)]
+    tie_word_embeddings: Option<bool>,
+    #[serde(default)]
+    quantization_config: Option<Quantization>,
+    /// Of the 1bitLLM checkpoints.
+    #[serde(default)]
+    weight_bits: Option<u32>,
+    /// Of the 1bitLLM checkpoints.
+    #[serde(default)]
+    input_bits: Option<u32>,
+    #[serde(flatten)]
+    rest: serde_json::Map<String, Value>,
+}
+
+/// `rope_scaling`, or `rope_parameters` since transformers 5.
+#[derive(Deserialize)]
+struct RopeFields {
+    #[serde(default, alias = "type")]
+    rope_type: Option<String>,
+    #[serde(default)]
+    rope_theta: Option<f32>,
+    #[serde(default)]
+    factor: Option<f32>,
+    #[serde(default)]
+    partial_rotary_factor: Option<f32>,
+}
+
+#[derive(Deserialize)]
+struct Quantization {
+    #[serde(default)]
+    quant_method: Option<String>,
+    #[serde(default)]
+    linear_class: Option<String>,
+    #[serde(default)]
+    quantization_mode: Option<String>,
+    #[serde(default)]
+    use_rms_norm: Option<bool>,
+    #[serde(default)]
+    modules_to_not_convert: Option<Vec<String>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// transformers' `BitNetForCausalLM`.
+    BitNet,
+    /// `BitnetForCausalLM` of the 1bitLLM checkpoints, with a modelling file of their own.
+    OneBit,
+    Llama,
+}
+
+/// What `config.json` calls the architecture: the first of `architectures`, else `model_type`.
+pub(crate) fn architecture(config: &Value) -> Option<String> {
+    let named = config["architectures"][0]
+        .as_str()
+        .or_else(|| config["model_type"].as_str());
+    named.map(str::to_owned)
+}
+
+pub(super) fn read(path: &Path, container: &Container, options: &Options) -> Result<(Config, Linear), CheckpointError> {
+    let label = path.display().to_string();
+    let Some(file) = read_json::<File>(path)? else {
+        return Err(file_error(
+            &label,
+            "is missing; without it the shape of the model is unknown: download the whole folder",
+        ));
+    };
+    let fail = |message: String| file_error(&label, message);
+    let family = family(&file).map_err(fail)?;
+    refuse_other_graphs(&file).map_err(fail)?;
+    let config = Config {
+        architecture: file
+            .architectures
+            .iter()
+            .flatten()
+            .next()
+            .or(file.model_type.as_ref())
+            .cloned()
+            .unwrap_or_default(),
+        hidden: file.hidden_size,
+        layers: file.num_hidden_layers,
+        heads: file.num_attention_heads,
+        kv_heads: file.num_key_value_heads.unwrap_or(file.num_attention_heads),
+        head_dim: head_dim(&file).map_err(fail)?,
+        ffn: file.intermediate_size,
+        vocab: file.vocab_size,
+        context: file.max_position_embeddings,
+        norm_eps: file.rms_norm_eps,
+        rope: rope(&file, family).map_err(fail)?,
+        activation: match options.activation {
+            Some(activation) => activation,
+            None => activation(&file.hidden_act).map_err(fail)?,
+        },
+        sub_norms: family != Family::Llama,
+        tied: file.tie_word_embeddings.unwrap_or(container.find(OUTPUT).is_none()),
+    };
+    config::check(&config).map_err(fail)?;
+    let linear = linear(&file, family).map_err(fail)?;
+    accept_derived_tensors(container, &config)?;
+    Ok((config, linear))
+}
+
+fn family(file: &File) -> Result<Family, String> {
+    let named = file.architectures.iter().flatten().next().map(String::as_str);
+    match (named, file.model_type.as_deref()) {
+        (Some("BitNetForCausalLM"), _) | (None, Some("bitnet")) => Ok(Family::BitNet),
+        (Some("BitnetForCausalLM"), _) => Ok(Family::OneBit),
+        (Some("LlamaForCausalLM"), _) | (None, Some("llama")) => Ok(Family::Llama),
+        (named, model_type) => Err(format!(
+            "is of architecture {:?}, which is not supported; supported are BitNetForCausalLM, BitnetForCausalLM \
+             and LlamaForCausalLM",
+            named.or(model_type).unwrap_or("(none)")
+        )),
+    }
+}
+
+/// Settings of graphs that are not built here, with the value at which they change nothing.
+fn refuse_other_graphs(file: &File) -> Result<(), String> {
+    let neutral: &[(&str, Value, &str)] = &[
+        ("attention_bias", false.into(), "biases in attention are not supported"),
+        (
+            "mlp_bias",
+            false.into(),
+            "biases in the feed-forward block are not supported",
+        ),
+        (
+            "partial_rotary_factor",
+            1.0.into(),
+            "partly rotated heads are not supported",
+        ),
+        ("num_experts", 0.into(), "mixtures of experts are not supported"),
+        ("num_local_experts", 0.into(), "mixtures of experts are not supported"),
+    ];
+    for (key, neutral, why) in neutral {
+        if let Some(value) = file.rest.get(*key)
+            && !value.is_null()
+            && value != neutral
+            && value.as_f64().is_none_or(|number| Some(number) != neutral.as_f64())
+        {
+            return Err(format!("sets {key} to {value}: {why}"));
+        }
+    }
+    let window = file.rest.get("sliding_window").filter(|value| !value.is_null());
+    let in_use = file
+        .rest
+        .get("use_sliding_window")
+        .and_then(Value::as_bool)
+        .unwrap_or(true);
+    match window {
+        Some(window) if in_use && window.as_u64().is_none_or(|w| w < file.max_position_embeddings as u64) => Err(
+            format!("sets sliding_window to {window}: attention to a sliding window is not supported"),
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn head_dim(file: &File) -> Result<usize, String> {
+    if let Some(head_dim) = file.head_dim {
+        return Ok(head_dim);
+    }
+    match file.hidden_size.checked_div(file.num_attention_heads) {
+        Some(head_dim) if file.hidden_size.is_multiple_of(file.num_attention_heads) => Ok(head_dim),
+        _ => Err(format!(
+            "has hidden_size {}, which {} heads do not divide, and no head_dim",
+            file.hidden_size, file.num_attention_heads
+        )),
+    }
+}
+
+fn rope(file: &File, family: Family) -> Result<Rope, String> {
+    // transformers' own defaults.
+    let default_theta = if family == Family::BitNet { 500_000.0 } else { 10_000.0 };
+    let fields = file.rope_parameters.as_ref().or(file.rope_scaling.as_ref());
+    let theta = fields
+        .and_then(|fields| fields.rope_theta)
+        .or(file.rope_theta)
+        .unwrap_or(default_theta);
+    if let Some(part) = fields.and_then(|fields| fields.partial_rotary_factor)
+        && part != 1.0
+    {
+        return Err(format!(
+            "sets partial_rotary_factor to {part}: partly rotated heads are not supported"
+        ));
+    }
+    let scaling = match fields.and_then(|fields| Some((fields.rope_type.as_deref()?, fields.factor))) {
+        None | Some(("default", _)) => RopeScaling::None,
+        Some(("linear", Some(factor))) => RopeScaling::Linear { factor },
+        Some(("linear", None)) => return Err("asks for linear rotary scaling without a factor".to_owned()),
+        Some((other, _)) => {
+            return Err(format!(
+                "asks for rotary scaling of type {other:?}; supported are \"default\" and \"linear\""
+            ));
+        }
+    };
+    Ok(Rope {
+        theta,
+        style: RopeStyle::Halves,
+        scaling,
+    })
+}
+
+fn activation(name: &str) -> Result<Activation, String> {
+    match name {
+        "relu2" => Ok(Activation::SquaredRelu),
+        "silu" | "swish" => Ok(Activation::Silu),
+        other => Err(format!(
+            "sets hidden_act to {other:?}; supported are \"relu2\" and \"silu\""
+        )),
+    }
+}
+
+fn linear(file: &File, family: Family) -> Result<Linear, String> {
+    let floats = |floats| {
+        Ok(Linear::ByType {
+            i2s: I2sLayout::A,
+            floats,
+        })
+    };
+    let Some(quantization) = &file.quantization_config else {
+        if family != Family::OneBit {
+            return floats(FloatRule::Exact);
+        }
+        // The 1bitLLM modelling file quantises its weights by absmean at every step.
+        return match (file.weight_bits, file.input_bits) {
+            (None | Some(1), None | Some(8)) => floats(FloatRule::Absmean),
+            (weights, inputs) => Err(format!(
+                "sets weight_bits to {weights:?} and input_bits to {inputs:?}; supported are 1 and 8"
+            )),
+        };
+    };
+    let of = |name: &str, value: &str, supported: &str| {
+        Err(format!(
+            "sets quantization_config.{name} to {value:?}; supported: {supported}"
+        ))
+    };
+    match quantization.quant_method.as_deref() {
+        Some("bitnet") => {}
+        other => return of("quant_method", other.unwrap_or("(none)"), "\"bitnet\""),
+    }
+    if quantization.use_rms_norm == Some(true) {
+        return of(
+            "use_rms_norm",
+            "true",
+            "false; norms inside the linear layers are not built",
+        );
+    }
+    if let Some(module) = quantization
+        .modules_to_not_convert
+        .iter()
+        .flatten()
+        .find(|&module| !DENSE_MODULES.contains(&module.as_str()))
+    {
+        return of(
+            "modules_to_not_convert",
+            module,
+            "the embedding and the head, which are dense anyway",
+        );
+    }
+    match quantization.linear_class.as_deref() {
+        None | Some("bitlinear") => Ok(Linear::Packed { reciprocal: true }),
+        Some("autobitlinear") => match quantization.quantization_mode.as_deref() {
+            None | Some("offline") => Ok(Linear::Packed { reciprocal: false }),
+            Some("online") => floats(FloatRule::Absmean),
+            Some(other) => of("quantization_mode", other, "\"offline\" and \"online\""),
+        },
+        Some(other) => of("linear_class", other, "\"bitlinear\" and \"autobitlinear\""),
+    }
+}
+
+const DENSE_MODULES: [&str; 4] = ["lm_head", "model.embed_tokens", "embed_tokens", "model.norm"];
+
+/// Marks as read what old exports store although it follows from the rest: tables of rotary
+/// frequencies, and a head that is the embedding.
+fn accept_derived_tensors(container: &Container, config: &Config) -> Result<(), CheckpointError> {
+    for layer in 0..config.layers {
+        let name = format!("model.layers.{layer}.self_attn.rotary_emb.inv_freq");
+        let Some(stored) = container.take(&name) else { continue };
+        container.check_shape(stored, &[config.head_dim / 2])?;
+        let floats = container.floats(stored)?;
+        let wrong = floats.iter().enumerate().find(|&(i, &stored)| {
+            let expected = config.rope.theta.powf(-2.0 * i as f32 / config.head_dim as f32);
+            // Eight bits are what bf16 keeps.
+            (stored - expected).abs() > expected / 128.0
+        });
+        if let Some((i, frequency)) = wrong {
+            return Err(container.refuse(
+                stored,
+                format_args!(
+                    "has frequency {frequency} at {i}, which a base of {} does not give",
+                    config.rope.theta
+                ),
+            ));
+        }
+    }
+    if config.tied
+        && let (Some(head), Some(embedding)) = (container.find(OUTPUT), container.find("model.embed_tokens.weight"))
+    {
+        let same = head.shape == embedding.shape
+            && head.encoding == embedding.encoding
+            && matches!(
+                head.encoding,
+                Encoding::Dense(DenseEncoding::F32 | DenseEncoding::F16 | DenseEncoding::Bf16)
+            )
+            && container.bytes_of(head) == container.bytes_of(embedding);
+        if !same {
+            return Err(container.refuse(
+                head,
+                "differs from model.embed_tokens.weight, although config.json says tie_word_embeddings: true; \
+                 set it to false if the head is meant",
+            ));
+        }
+        container.take(OUTPUT);
+    }
+    Ok(())
+}

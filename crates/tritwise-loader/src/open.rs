@@ -1,0 +1,114 @@
+//! From a path to a [`Source`].
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use tritwise_tensor::{Activation, CheckpointError, I2sLayout};
+
+use crate::bytes::Bytes;
+use crate::describe::gguf_format;
+use crate::error::{file_error, io_error};
+use crate::source::{Linear, Names, Source};
+use crate::vocabulary::Vocabulary;
+use crate::{gguf, hf};
+
+/// What a checkpoint does not say, or says wrongly.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// The byte order of I2_S tensors, for which files have no mark. All published files use the default.
+    pub i2s_layout: I2sLayout,
+    /// The gate's activation; `None` for what the checkpoint's architecture or configuration implies.
+    pub activation: Option<Activation>,
+}
+
+/// Opens the checkpoint at `path`: a GGUF file, a Hugging Face folder, or a `.safetensors` file in one.
+///
+/// Files are mapped into memory, not read: opening takes milliseconds, and weights are paged in
+/// when they are first used. In return a file must not be changed or cut short while it is open,
+/// on pain of a crash; replacing it by renaming another into its place is fine.
+///
+/// ```no_run
+/// use tritwise_tensor::Checkpoint;
+/// let source = tritwise_loader::open("model.gguf", &Default::default())?;
+/// println!("{} layers", source.config().layers);
+/// # Ok::<(), tritwise_tensor::CheckpointError>(())
+/// ```
+///
+/// # Errors
+/// The file cannot be read, is damaged, or is a model that is not supported; the
+/// error says which, names the file, and says what to do.
+pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Source, CheckpointError> {
+    let path = path.as_ref();
+    let label = path.display().to_string();
+    match kind_of(path)? {
+        Kind::Gguf => {
+            let bytes = Bytes::map(path).map_err(|error| io_error(path, &error))?;
+            open_gguf(&label, bytes, options)
+        }
+        Kind::Folder => hf::open(&label, path, options),
+    }
+}
+
+/// Opens a GGUF file that is in memory; `name` stands for it in errors.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_bytes(name: &str, bytes: Vec<u8>, options: &Options) -> Result<Source, CheckpointError> {
+    open_gguf(name, Bytes::Owned(bytes), options)
+}
+
+fn open_gguf(label: &str, bytes: Bytes, options: &Options) -> Result<Source, CheckpointError> {
+    let (container, header) = gguf::read(label, bytes)?;
+    let (config, floats) = gguf::understand(&container, header.metadata(), options)?;
+    Ok(Source {
+        container,
+        config,
+        names: Names::Gguf,
+        linear: Linear::ByType {
+            i2s: options.i2s_layout,
+            floats,
+        },
+        format: gguf_format(header.version()),
+        vocabulary: Vocabulary::Gguf(header),
+    })
+}
+
+/// What is at a path.
+pub(crate) enum Kind {
+    Gguf,
+    /// A folder, or a safetensors file in one.
+    Folder,
+}
+
+/// By content for files, as names lie more often than first bytes do.
+pub(crate) fn kind_of(path: &Path) -> Result<Kind, CheckpointError> {
+    let io = |error: std::io::Error| io_error(path, &error);
+    if std::fs::metadata(path).map_err(io)?.is_dir() {
+        return Ok(Kind::Folder);
+    }
+    let mut start = Vec::new();
+    File::open(path)
+        .map_err(io)?
+        .take(4)
+        .read_to_end(&mut start)
+        .map_err(io)?;
+    if start == b"GGUF" {
+        return Ok(Kind::Gguf);
+    }
+    if path
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"))
+    {
+        return Ok(Kind::Folder);
+    }
+    Err(file_error(
+        &path.display().to_string(),
+        format_args!(
+            "begins with \"{}\": it is neither a GGUF file nor a .safetensors file; \
+             name one of those, or a folder with config.json and safetensors",
+            start.escape_ascii()
+        ),
+    ))
+}

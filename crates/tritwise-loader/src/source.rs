@@ -1,0 +1,244 @@
+//! An opened checkpoint.
+
+use tritwise_tensor::{
+    Checkpoint, CheckpointError, Config, DenseEncoding, DenseMatrix, FloatKind, I2sLayout, TensorError, TensorId,
+    Ternarize, TernaryEncoding, TernaryMatrix,
+};
+use tritwise_tokenizer::Tokenizer;
+
+use crate::container::{Container, Encoding, Stored};
+use crate::vocabulary::Vocabulary;
+use crate::{Description, gguf, hf};
+
+/// A checkpoint, opened: its hyperparameters are known and its tensors can be read.
+///
+/// Tensors are checked when they are asked for, through [`Checkpoint`].
+#[derive(Debug)]
+pub struct Source {
+    pub(crate) container: Container,
+    pub(crate) config: Config,
+    pub(crate) names: Names,
+    pub(crate) linear: Linear,
+    pub(crate) vocabulary: Vocabulary,
+    pub(crate) format: String,
+}
+
+/// Whose tensor names a checkpoint uses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Names {
+    Gguf,
+    HuggingFace(hf::SubNorms),
+}
+
+/// How the linear layers of a checkpoint are stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Linear {
+    /// Each tensor says, but for the byte order of I2_S and for what floats mean.
+    ByType { i2s: I2sLayout, floats: FloatRule },
+    /// Four rows to a byte, with the scale, or its reciprocal, beside it.
+    Packed { reciprocal: bool },
+}
+
+/// How float matrices become ternary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FloatRule {
+    /// They are the master weights of a quantisation-aware training.
+    Absmean,
+    /// They must be ternary already.
+    Exact,
+    /// Ternary if they are already, else master weights.
+    ExactOrAbsmean,
+}
+
+impl Source {
+    /// The checkpoint's files, metadata and tensors, for people to read.
+    pub fn describe(&self) -> Description {
+        let metadata = self.vocabulary.describe();
+        Description::new(
+            &self.container,
+            &self.format,
+            Some(self.config.architecture.clone()),
+            metadata,
+        )
+    }
+
+    /// The checkpoint as the user named it: the path, or the name given with its bytes.
+    pub fn name(&self) -> &str {
+        &self.container.label
+    }
+
+    /// Builds the tokenizer; `None` if the checkpoint has none, with which only token ids can be used.
+    ///
+    /// # Errors
+    /// There is one, but it is damaged or of a kind that is not supported.
+    pub fn tokenizer(&self) -> Result<Option<Tokenizer>, CheckpointError> {
+        self.vocabulary.tokenizer(&self.container.label)
+    }
+
+    /// The Jinja template that turns a conversation into text, if the checkpoint has one.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.vocabulary.chat_template()
+    }
+
+    fn tensor_name(&self, id: TensorId) -> String {
+        match self.names {
+            Names::Gguf => gguf::name(id),
+            Names::HuggingFace(sub_norms) => hf::name(id, sub_norms),
+        }
+    }
+
+    fn by_type(
+        &self,
+        stored: &Stored,
+        rows: usize,
+        cols: usize,
+        i2s: I2sLayout,
+        floats: FloatRule,
+    ) -> Result<TernaryMatrix<'_>, CheckpointError> {
+        let make = |encoding| TernaryMatrix::new(encoding, rows, cols, self.container.bytes_of(stored), None);
+        let refuse = |error: TensorError| self.container.refuse(stored, error);
+        match stored.encoding {
+            Encoding::I2S => make(TernaryEncoding::I2S(i2s)).map_err(refuse),
+            Encoding::Tq1_0 => make(TernaryEncoding::Tq1_0).map_err(refuse),
+            Encoding::Tq2_0 => make(TernaryEncoding::Tq2_0).map_err(refuse),
+            Encoding::Dense(dense) if float_kind(dense).is_some() => {
+                let kind = float_kind(dense).unwrap_or(FloatKind::F32);
+                let exact = || make(TernaryEncoding::Float(kind, Ternarize::Exact));
+                let absmean = || make(TernaryEncoding::Float(kind, Ternarize::Absmean)).map_err(refuse);
+                match floats {
+                    FloatRule::Absmean => absmean(),
+                    FloatRule::ExactOrAbsmean => exact().or_else(|_| absmean()),
+                    FloatRule::Exact => exact().map_err(|error| {
+                        self.container.refuse(
+                            stored,
+                            format_args!(
+                                "{error}. The checkpoint has nothing that says how to make its weights ternary, so \
+                                 they must be already: this looks like an ordinary model, not a ternary one"
+                            ),
+                        )
+                    }),
+                }
+            }
+            Encoding::Unreadable { ref why, .. } => Err(self.container.refuse(stored, why)),
+            Encoding::Dense(_) | Encoding::Packed => Err(self.container.refuse(
+                stored,
+                format_args!(
+                    "is stored as {}, in which no ternary layer is expected",
+                    stored.encoding.name()
+                ),
+            )),
+        }
+    }
+
+    fn packed(
+        &self,
+        stored: &Stored,
+        rows: usize,
+        cols: usize,
+        reciprocal: bool,
+    ) -> Result<TernaryMatrix<'_>, CheckpointError> {
+        if stored.encoding != Encoding::Packed {
+            return Err(self.container.refuse(
+                stored,
+                format_args!(
+                    "is stored as {}, but config.json's quantization_config announces packed U8; \
+                     for master weights it must say \"linear_class\": \"autobitlinear\", \"quantization_mode\": \"online\"",
+                    stored.encoding.name()
+                ),
+            ));
+        }
+        let scale_name = format!("{}_scale", stored.name);
+        let scale_stored = self
+            .container
+            .need(&scale_name, &"the scale of the packed weights", &[1])?;
+        let stored_scale = self.container.floats(scale_stored)?[0];
+        let scale = if reciprocal { stored_scale.recip() } else { stored_scale };
+        if !scale.is_finite() {
+            return Err(self.container.refuse(
+                scale_stored,
+                format_args!("is {stored_scale}, and weights are to be divided by it; the file is damaged"),
+            ));
+        }
+        TernaryMatrix::new(
+            TernaryEncoding::HfPacked,
+            rows,
+            cols,
+            self.container.bytes_of(stored),
+            Some(scale),
+        )
+        .map_err(|error| self.container.refuse(stored, error))
+    }
+
+    /// The side-car scale that some ports of the 1bitLLM models keep beside ±1 weights.
+    fn check_side_car(&self, name: &str) -> Result<(), CheckpointError> {
+        let side_car = format!("{}.scale", name.trim_end_matches(".weight"));
+        let Some(stored) = self.container.take(&side_car) else {
+            return Ok(());
+        };
+        self.container.check_shape(stored, &[1])?;
+        match self.container.floats(stored)?[0] {
+            1.0 => Ok(()),
+            scale => Err(self.container.refuse(
+                stored,
+                format_args!(
+                    "is {scale}: scales outside the weights are not supported; convert the original checkpoint"
+                ),
+            )),
+        }
+    }
+}
+
+impl Checkpoint for Source {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn ternary(&self, id: TensorId, rows: usize, cols: usize) -> Result<TernaryMatrix<'_>, CheckpointError> {
+        let name = self.tensor_name(id);
+        match self.linear {
+            Linear::ByType { i2s, floats } => {
+                let stored = self.container.need(&name, &id, &[rows, cols])?;
+                self.check_side_car(&name)?;
+                self.by_type(stored, rows, cols, i2s, floats)
+            }
+            Linear::Packed { reciprocal } => {
+                let stored = self.container.need(&name, &id, &[rows / 4, cols])?;
+                self.packed(stored, rows, cols, reciprocal)
+            }
+        }
+    }
+
+    fn dense(&self, id: TensorId, rows: usize, cols: usize) -> Result<DenseMatrix<'_>, CheckpointError> {
+        let stored = self.container.need(&self.tensor_name(id), &id, &[rows, cols])?;
+        match &stored.encoding {
+            Encoding::Dense(encoding) => DenseMatrix::new(*encoding, rows, cols, self.container.bytes_of(stored))
+                .map_err(|error| self.container.refuse(stored, error)),
+            Encoding::Unreadable { why, .. } => Err(self.container.refuse(stored, why)),
+            other => Err(self.container.refuse(
+                stored,
+                format_args!(
+                    "is stored as {}; a table of F32, F16, BF16, Q8_0 or Q6_K is expected",
+                    other.name()
+                ),
+            )),
+        }
+    }
+
+    fn vector(&self, id: TensorId, len: usize) -> Result<Vec<f32>, CheckpointError> {
+        let stored = self.container.need(&self.tensor_name(id), &id, &[len])?;
+        self.container.floats(stored)
+    }
+
+    fn finish(&self) -> Result<(), CheckpointError> {
+        self.container.check_all_read()
+    }
+}
+
+fn float_kind(encoding: DenseEncoding) -> Option<FloatKind> {
+    match encoding {
+        DenseEncoding::F32 => Some(FloatKind::F32),
+        DenseEncoding::F16 => Some(FloatKind::F16),
+        DenseEncoding::Bf16 => Some(FloatKind::Bf16),
+        DenseEncoding::Q8_0 | DenseEncoding::Q6K => None,
+    }
+}

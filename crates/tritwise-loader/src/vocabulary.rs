@@ -1,0 +1,183 @@
+//! The tokenizer of a checkpoint, and its chat template.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tritwise_gguf::{Header, Metadata, Strings};
+use tritwise_tensor::CheckpointError;
+use tritwise_tokenizer::{GgufVocab, SpecialTokens, TokenRef, Tokenizer};
+
+use crate::error::file_error;
+use crate::hf::read_small;
+use crate::limits;
+
+/// Where a checkpoint describes itself, beside its tensors.
+#[derive(Debug)]
+pub(crate) enum Vocabulary {
+    /// The metadata of a GGUF file.
+    Gguf(Header),
+    /// The JSON files of a Hugging Face folder.
+    Folder(Folder),
+}
+
+/// The small files of a Hugging Face folder.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// `config.json`; among much else, ids of special tokens.
+    pub(crate) config: Value,
+    /// `tokenizer.json`: the tokenizer itself.
+    pub(crate) tokenizer: Option<Vec<u8>>,
+    /// `tokenizer_config.json`: texts of special tokens, and often the chat template.
+    tokenizer_config: Value,
+    /// `generation_config.json`: above all the tokens that end a generation.
+    generation_config: Value,
+    /// `chat_template.jinja`, which goes before the template in `tokenizer_config.json`.
+    chat_template: Option<String>,
+}
+
+impl Folder {
+    /// Reads what there is; absent files become `null`.
+    pub(crate) fn read(path: &Path) -> Result<Self, CheckpointError> {
+        let label = |name: &str| path.join(name).display().to_string();
+        let json = |name: &str| match read_small(&path.join(name), limits::JSON_BYTES)? {
+            None => Ok(Value::Null),
+            Some(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| file_error(&label(name), format_args!("is not JSON: {error}"))),
+        };
+        let template = read_small(&path.join("chat_template.jinja"), limits::JSON_BYTES)?.map(String::from_utf8);
+        Ok(Self {
+            path: path.to_owned(),
+            config: json("config.json")?,
+            tokenizer: read_small(&path.join("tokenizer.json"), limits::TOKENIZER_BYTES)?,
+            tokenizer_config: json("tokenizer_config.json")?,
+            generation_config: json("generation_config.json")?,
+            chat_template: template
+                .transpose()
+                .map_err(|_| file_error(&label("chat_template.jinja"), "is not UTF-8"))?,
+        })
+    }
+
+    pub(crate) fn special_tokens(&self) -> SpecialTokens {
+        let configs = [&self.generation_config, &self.config];
+        let bos_text = text(&self.tokenizer_config["bos_token"]);
+        let eos_text = text(&self.tokenizer_config["eos_token"]);
+        let bos_id = configs.iter().flat_map(|config| ids(&config["bos_token_id"])).next();
+        let eos_ids = configs.iter().flat_map(|config| ids(&config["eos_token_id"]));
+        SpecialTokens {
+            bos: bos_text.or(bos_id),
+            eos: eos_text.into_iter().chain(eos_ids).collect(),
+            add_bos: self.tokenizer_config["add_bos_token"].as_bool(),
+            add_eos: self.tokenizer_config["add_eos_token"].as_bool(),
+        }
+    }
+
+    fn chat_template(&self) -> Option<&str> {
+        let named = |template: &Value| template["name"] == "default";
+        let value = match &self.tokenizer_config["chat_template"] {
+            Value::Array(several) => &several.iter().find(|&template| named(template))?["template"],
+            one => one,
+        };
+        self.chat_template.as_deref().or_else(|| value.as_str())
+    }
+}
+
+/// A special token as `tokenizer_config.json` spells it: a string, or an object with its content.
+fn text(value: &Value) -> Option<TokenRef> {
+    let text = value.as_str().or_else(|| value["content"].as_str());
+    text.map(|text| TokenRef::Text(text.to_owned()))
+}
+
+/// One id or a list of them.
+fn ids(value: &Value) -> Vec<TokenRef> {
+    let several = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    several
+        .iter()
+        .filter_map(|id| u32::try_from(id.as_u64()?).ok())
+        .map(TokenRef::Id)
+        .collect()
+}
+
+impl Vocabulary {
+    /// Builds the tokenizer; `None` if the checkpoint has none.
+    pub(crate) fn tokenizer(&self, label: &str) -> Result<Option<Tokenizer>, CheckpointError> {
+        match self {
+            Self::Gguf(header) if header.metadata().value("tokenizer.ggml.model").is_none() => Ok(None),
+            Self::Gguf(header) => {
+                let vocab = gguf_vocab(header.metadata()).map_err(|error| file_error(label, error))?;
+                Tokenizer::from_gguf(vocab)
+                    .map(Some)
+                    .map_err(|error| file_error(label, error))
+            }
+            Self::Folder(folder) => {
+                let Some(tokenizer) = &folder.tokenizer else {
+                    return Ok(None);
+                };
+                let label = folder.path.join("tokenizer.json").display().to_string();
+                let tokenizer = Tokenizer::from_json(tokenizer, &folder.special_tokens());
+                tokenizer.map(Some).map_err(|error| file_error(&label, error))
+            }
+        }
+    }
+
+    pub(crate) fn chat_template(&self) -> Option<&str> {
+        match self {
+            Self::Gguf(header) => header.metadata().value("tokenizer.chat_template")?.as_str(),
+            Self::Folder(folder) => folder.chat_template(),
+        }
+    }
+
+    /// Key and value of each piece of metadata, for people.
+    pub(crate) fn describe(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Gguf(header) => header
+                .metadata()
+                .iter()
+                .map(|(key, value)| (key.to_owned(), value.to_string()))
+                .collect(),
+            Self::Folder(folder) => folder
+                .config
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(key, value)| (key.clone(), value.to_string()))
+                .collect(),
+        }
+    }
+}
+
+fn gguf_vocab(metadata: &Metadata) -> Result<GgufVocab, tritwise_gguf::Error> {
+    let string = |key: &str| Ok(metadata.string(&format!("tokenizer.ggml.{key}"))?.map(str::to_owned));
+    let strings = |key: &str| {
+        let strings = metadata.strings(&format!("tokenizer.ggml.{key}"))?;
+        Ok(strings
+            .map(|strings: &Strings| strings.iter().map(str::to_owned).collect())
+            .unwrap_or_default())
+    };
+    let flag = |key: &str| metadata.boolean(&format!("tokenizer.ggml.{key}"));
+    // An id beyond u32 is beyond every vocabulary, which is the tokenizer's to say.
+    let id = |key: &str| {
+        let id = metadata.unsigned(&format!("tokenizer.ggml.{key}_token_id"))?;
+        Ok(id.map(|id| id.min(u32::MAX.into()) as u32))
+    };
+    Ok(GgufVocab {
+        model: string("model")?.unwrap_or_default(),
+        pre: string("pre")?,
+        tokens: strings("tokens")?,
+        scores: metadata.floats("tokenizer.ggml.scores")?.unwrap_or_default().to_vec(),
+        token_types: metadata
+            .integers("tokenizer.ggml.token_type")?
+            .unwrap_or_default()
+            .to_vec(),
+        merges: strings("merges")?,
+        bos: id("bos")?,
+        eos: id("eos")?,
+        eot: id("eot")?,
+        eom: id("eom")?,
+        unknown: id("unknown")?,
+        padding: id("padding")?,
+        add_bos: flag("add_bos_token")?,
+        add_eos: flag("add_eos_token")?,
+        add_space_prefix: flag("add_space_prefix")?,
+    })
+}

@@ -1,0 +1,57 @@
+//! A trained checkpoint, where one is at hand: set `TRITWISE_SHARED` to a folder that holds `pilot/`.
+
+use std::path::PathBuf;
+
+use tritwise_tensor::{Checkpoint, Config, LayerTensor, TensorId};
+
+/// Asks for every tensor of the graph, as a model does.
+fn read_all(source: &impl Checkpoint) {
+    let Config {
+        hidden,
+        heads,
+        kv_heads,
+        head_dim,
+        ffn,
+        vocab,
+        layers,
+        sub_norms,
+        tied,
+        ..
+    } = *source.config();
+    source.dense(TensorId::TokenEmbedding, vocab, hidden).unwrap();
+    source.vector(TensorId::OutputNorm, hidden).unwrap();
+    if !tied {
+        source.dense(TensorId::Output, vocab, hidden).unwrap();
+    }
+    for layer in 0..layers {
+        for tensor in LayerTensor::ALL {
+            let id = TensorId::Layer(layer, tensor);
+            let matrix = |rows, cols| drop(source.ternary(id, rows, cols).unwrap());
+            match tensor {
+                LayerTensor::AttnNorm | LayerTensor::FfnNorm => drop(source.vector(id, hidden).unwrap()),
+                LayerTensor::AttnSubNorm if sub_norms => drop(source.vector(id, heads * head_dim).unwrap()),
+                LayerTensor::FfnSubNorm if sub_norms => drop(source.vector(id, ffn).unwrap()),
+                LayerTensor::AttnSubNorm | LayerTensor::FfnSubNorm => {}
+                LayerTensor::Query => matrix(heads * head_dim, hidden),
+                LayerTensor::Key | LayerTensor::Value => matrix(kv_heads * head_dim, hidden),
+                LayerTensor::AttnOutput => matrix(hidden, heads * head_dim),
+                LayerTensor::Gate | LayerTensor::Up => matrix(ffn, hidden),
+                LayerTensor::Down => matrix(hidden, ffn),
+            }
+        }
+    }
+    source.finish().unwrap();
+}
+
+#[test]
+fn pilot_opens_and_every_tensor_is_read() {
+    let Some(shared) = std::env::var_os("TRITWISE_SHARED") else {
+        eprintln!("skipped: TRITWISE_SHARED is not set");
+        return;
+    };
+    let source = tritwise_loader::open(PathBuf::from(shared).join("pilot"), &Default::default()).unwrap();
+    assert_eq!(source.config().layers, 8);
+    read_all(&source);
+    let tokenizer = source.tokenizer().unwrap().expect("the folder has a tokenizer.json");
+    assert_eq!(tokenizer.vocab_size(), 4096);
+}

@@ -1,14 +1,111 @@
-//! Sums of code × activation.
+//! Sums of code × activation with `vpmaddubsw`.
+//!
+//! `vpmaddubsw` takes 32 unsigned bytes and 32 signed ones and gives sixteen
+//! 16-bit sums of two products. Half a [`Line`] is 32 bytes: eight rows, four
+//! neighbouring columns each, which meet a word of four activations that is the
+//! same for all rows. The 16-bit sums of some lines are added as they are, and
+//! then widened: `vpmaddwd` by one adds the two sums of a row and makes them 32
+//! bits wide.
+
+use std::arch::x86_64::*;
 
 use super::Avx2;
-use crate::arch::{Activations, IntegerOps, Panels, scalar::Scalar};
+use crate::arch::x86_64::prefetch;
+use crate::arch::{Activations, IntegerOps, LINE_COLS, Line, PANEL_ROWS, Panels};
 
 impl IntegerOps for Avx2 {
     fn gemv(&self, panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
-        Scalar::new().gemv(panels, x, out);
+        assert_eq!(x.len(), panels.cols(), "one activation per column");
+        self.gemm(panels, Activations::new(x, x.len(), 1), out);
     }
 
     fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-        Scalar::new().gemm(panels, x, out);
+        assert_eq!(
+            out.len(),
+            x.tokens() * panels.len() * PANEL_ROWS,
+            "one sum per token and row"
+        );
+        // SAFETY: `self` exists only where `detect` found these features.
+        unsafe { gemm(panels, x, out) }
+    }
+}
+
+/// Sixteen activations: what meets one line.
+type Run = [i8; LINE_COLS];
+
+/// The most one `vpmaddubsw` gives: two products of -128 with code 3.
+const STEP_MAX: i32 = 2 * 128 * 3;
+
+/// Lines, of four steps each, whose sums fit 16 bits.
+const NARROW_LINES: usize = (i16::MAX as i32 / STEP_MAX / 4) as usize;
+
+/// How far ahead of the sums weights are fetched, in lines: 4 KiB.
+const PREFETCH_LINES: usize = 64;
+
+/// Tokens of a tile at most: with two halves of a line, eight of the sixteen
+/// registers hold sums.
+const TILE: usize = 4;
+
+#[target_feature(enable = "avx2")]
+fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
+    let rows = panels.len() * PANEL_ROWS;
+    let tiles = x.tokens().div_ceil(TILE);
+    for (i, panel) in panels.iter().enumerate() {
+        for tile in 0..tiles {
+            // Tiles of about the same size: 5 tokens are 2 and 3, not 4 and 1.
+            let first = tile * x.tokens() / tiles;
+            let tokens = (tile + 1) * x.tokens() / tiles - first;
+            let out = &mut out[first * rows + i * PANEL_ROWS..];
+            match tokens {
+                1 => sums::<1>(panel, x, first, out, rows),
+                2 => sums::<2>(panel, x, first, out, rows),
+                3 => sums::<3>(panel, x, first, out, rows),
+                TILE => sums::<TILE>(panel, x, first, out, rows),
+                _ => unreachable!("a tile has 1 to {TILE} tokens"),
+            }
+        }
+    }
+}
+
+/// The sums of a panel's rows for `T` tokens from `first`. The first one's go to
+/// the beginning of `out`, the others' `rows` further each.
+#[target_feature(enable = "avx2")]
+fn sums<const T: usize>(panel: &[Line], x: Activations<'_>, first: usize, out: &mut [i32], rows: usize) {
+    let x: [&[Run]; T] = std::array::from_fn(|t| x.row(first + t, panel.len() * LINE_COLS).as_chunks::<LINE_COLS>().0);
+    let mask = _mm256_set1_epi8(3);
+    let ones = _mm256_set1_epi16(1);
+    let mut wide = [[_mm256_setzero_si256(); 2]; T];
+    for start in (0..panel.len()).step_by(NARROW_LINES) {
+        let end = panel.len().min(start + NARROW_LINES);
+        let mut narrow = [[_mm256_setzero_si256(); 2]; T];
+        for i in start..end {
+            if T == 1 {
+                prefetch(panel, i + PREFETCH_LINES);
+            }
+            let halves: [__m256i; 2] = bytemuck::cast(panel[i].0);
+            for f in 0..4 {
+                let shift = _mm256_set1_epi32(2 * f as i32);
+                // Bits that come in from the byte above fall to the mask.
+                let codes = [
+                    _mm256_and_si256(_mm256_srlv_epi32(halves[0], shift), mask),
+                    _mm256_and_si256(_mm256_srlv_epi32(halves[1], shift), mask),
+                ];
+                for t in 0..T {
+                    let words: [i32; 4] = bytemuck::cast(x[t][i]);
+                    let word = _mm256_set1_epi32(words[f]);
+                    for half in 0..2 {
+                        let step = _mm256_maddubs_epi16(codes[half], word);
+                        narrow[t][half] = _mm256_add_epi16(narrow[t][half], step);
+                    }
+                }
+            }
+        }
+        for (wide, narrow) in wide.as_flattened_mut().iter_mut().zip(narrow.as_flattened()) {
+            *wide = _mm256_add_epi32(*wide, _mm256_madd_epi16(*narrow, ones));
+        }
+    }
+    for (t, wide) in wide.into_iter().enumerate() {
+        let sums: [i32; PANEL_ROWS] = bytemuck::cast(wide);
+        out[t * rows..][..PANEL_ROWS].copy_from_slice(&sums);
     }
 }

@@ -1,14 +1,209 @@
-//! Sums of code × activation.
+//! Sums of code × activation with `vpdpbusd`.
+//!
+//! `vpdpbusd` takes 64 unsigned bytes and 64 signed ones and adds each group of
+//! four products to a 32-bit lane. A [`Line`] is made for it: lane r is row r,
+//! the bytes of a lane are four neighbouring columns, and the signed operand is
+//! a word of four activations, the same in all lanes. One line is four such
+//! steps, one for each 2-bit field.
+//!
+//! * For one token the fields are not shifted down. Masked where they lie, they
+//!   are codes times 1, 4, 16 and 64, and each has an accumulator of its own,
+//!   which is shifted once at the end. That is four ANDs and four `vpdpbusd`
+//!   for 64 bytes: less time than the memory takes to deliver them.
+//! * For several tokens the fields are shifted down once and used for a tile of
+//!   tokens, whose sums fill the registers: 2 panels × 12 tokens are 24 of 32.
+
+use std::arch::x86_64::*;
 
 use super::Avx512Vnni;
-use crate::arch::{Activations, IntegerOps, Panels, scalar::Scalar};
+use crate::arch::x86_64::prefetch;
+use crate::arch::{Activations, IntegerOps, LINE_COLS, Line, PANEL_ROWS, Panels};
 
 impl IntegerOps for Avx512Vnni {
     fn gemv(&self, panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
-        Scalar::new().gemv(panels, x, out);
+        assert_eq!(x.len(), panels.cols(), "one activation per column");
+        assert_eq!(out.len(), panels.len() * PANEL_ROWS, "one sum per row");
+        // SAFETY: `self` exists only where `detect` found these features.
+        unsafe { gemv(panels, x, out) }
     }
 
     fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-        Scalar::new().gemm(panels, x, out);
+        assert_eq!(
+            out.len(),
+            x.tokens() * panels.len() * PANEL_ROWS,
+            "one sum per token and row"
+        );
+        // SAFETY: `self` exists only where `detect` found these features.
+        unsafe { gemm(panels, x, out) }
+    }
+}
+
+/// Sixteen activations: what meets one line.
+type Run = [i8; LINE_COLS];
+
+/// The most one line adds to an accumulator: four products of -128 with code 3,
+/// which lies in the top field, worth 64 times itself.
+const LINE_MAX: i32 = 4 * 128 * (3 * 64);
+
+/// Lines after which the accumulators are shifted and added up, so that none
+/// overflows: 349,504 columns, so in practice never within a row.
+const RUN_LINES: usize = (i32::MAX / LINE_MAX) as usize;
+
+/// How far ahead of the sums weights are fetched, in lines of each panel: 8 KiB
+/// for a pair. The stream of one panel alone ends too soon for the hardware's
+/// own prefetcher to pay.
+const PREFETCH_LINES: usize = 64;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn gemv(panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
+    let (x, _) = x.as_chunks::<LINE_COLS>();
+    let lines = panels.cols() / LINE_COLS;
+    let (out, _) = out.as_chunks_mut::<PANEL_ROWS>();
+    for (pair, out) in panels.lines().chunks(2 * lines).zip(out.chunks_mut(2)) {
+        match out {
+            [a, b] => [*a, *b] = gemv_panels([&pair[..lines], &pair[lines..]], x),
+            [a] => [*a] = gemv_panels([pair], x),
+            _ => unreachable!("chunks of two"),
+        }
+    }
+}
+
+/// The sums of `P` panels' rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn gemv_panels<const P: usize>(panels: [&[Line]; P], x: &[Run]) -> [[i32; PANEL_ROWS]; P] {
+    let fields = [0x03, 0x0C, 0x30, 0xC0_u8 as i8].map(|mask| _mm512_set1_epi8(mask));
+    let mut sums = [_mm512_setzero_si512(); P];
+    for start in (0..x.len()).step_by(RUN_LINES) {
+        let end = x.len().min(start + RUN_LINES);
+        let mut scaled = [[_mm512_setzero_si512(); 4]; P];
+        for i in start..end {
+            let words: [i32; 4] = bytemuck::cast(x[i]);
+            for (panel, scaled) in panels.iter().zip(&mut scaled) {
+                prefetch(panel, ahead(i, x.len(), P));
+                let line = bytemuck::cast(panel[i].0);
+                for f in 0..4 {
+                    scaled[f] = _mm512_dpbusd_epi32(
+                        scaled[f],
+                        _mm512_and_si512(line, fields[f]),
+                        _mm512_set1_epi32(words[f]),
+                    );
+                }
+            }
+        }
+        for (sum, [by_1, by_4, by_16, by_64]) in sums.iter_mut().zip(scaled) {
+            // Exact: each accumulator is a multiple of what it is divided by.
+            let low = _mm512_add_epi32(by_1, _mm512_srai_epi32::<2>(by_4));
+            let high = _mm512_add_epi32(_mm512_srai_epi32::<4>(by_16), _mm512_srai_epi32::<6>(by_64));
+            *sum = _mm512_add_epi32(*sum, _mm512_add_epi32(low, high));
+        }
+    }
+    sums.map(bytemuck::cast)
+}
+
+/// Where the line to fetch while line `i` of a panel is worked on lies, counted
+/// from the panel's first: `PREFETCH_LINES` on, and past the panel's end in the
+/// same panel of the next group of `panels`.
+#[inline]
+fn ahead(i: usize, lines: usize, panels: usize) -> usize {
+    let line = i + PREFETCH_LINES;
+    if line < lines {
+        line
+    } else {
+        line + (panels - 1) * lines
+    }
+}
+
+/// Tokens of a tile at most.
+const TILE: usize = 12;
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
+    let lines = panels.cols() / LINE_COLS;
+    let rows = panels.len() * PANEL_ROWS;
+    for (i, pair) in panels.lines().chunks(2 * lines).enumerate() {
+        let first_row = 2 * i * PANEL_ROWS;
+        // Tiles of about the same size: 16 tokens are 8 and 8, not 12 and 4.
+        let tiles = x.tokens().div_ceil(TILE);
+        for tile in 0..tiles {
+            let first = tile * x.tokens() / tiles;
+            let tokens = (tile + 1) * x.tokens() / tiles - first;
+            let tile = Tile {
+                x,
+                first,
+                out: &mut out[first * rows + first_row..],
+                rows,
+            };
+            match pair.split_at_checked(lines) {
+                Some((a, b)) if !b.is_empty() => tile.multiply([a, b], tokens),
+                _ => tile.multiply([pair], tokens),
+            }
+        }
+    }
+}
+
+/// Some tokens' activations, and where their sums go.
+struct Tile<'a> {
+    x: Activations<'a>,
+    first: usize,
+    /// From the first token's sum with the first row; tokens are `rows` apart.
+    out: &'a mut [i32],
+    rows: usize,
+}
+
+impl Tile<'_> {
+    /// The sums of `P` panels' rows for `tokens` tokens, at most [`TILE`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn multiply<const P: usize>(self, panels: [&[Line]; P], tokens: usize) {
+        match tokens {
+            1 => self.sums::<P, 1>(panels),
+            2 => self.sums::<P, 2>(panels),
+            3 => self.sums::<P, 3>(panels),
+            4 => self.sums::<P, 4>(panels),
+            5 => self.sums::<P, 5>(panels),
+            6 => self.sums::<P, 6>(panels),
+            7 => self.sums::<P, 7>(panels),
+            8 => self.sums::<P, 8>(panels),
+            9 => self.sums::<P, 9>(panels),
+            10 => self.sums::<P, 10>(panels),
+            11 => self.sums::<P, 11>(panels),
+            TILE => self.sums::<P, TILE>(panels),
+            _ => unreachable!("a tile has 1 to {TILE} tokens"),
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn sums<const P: usize, const T: usize>(self, panels: [&[Line]; P]) {
+        let lines = panels[0].len();
+        let x: [&[Run]; T] =
+            std::array::from_fn(|t| self.x.row(self.first + t, lines * LINE_COLS).as_chunks::<LINE_COLS>().0);
+        let mask = _mm512_set1_epi8(3);
+        let mut sums = [[_mm512_setzero_si512(); T]; P];
+        for i in 0..lines {
+            let mut line = [_mm512_setzero_si512(); P];
+            for p in 0..P {
+                line[p] = bytemuck::cast(panels[p][i].0);
+            }
+            for f in 0..4 {
+                let mut codes = [_mm512_setzero_si512(); P];
+                for p in 0..P {
+                    // Bits that come in from the byte above fall to the mask.
+                    codes[p] = _mm512_and_si512(_mm512_srlv_epi32(line[p], _mm512_set1_epi32(2 * f as i32)), mask);
+                }
+                for t in 0..T {
+                    let words: [i32; 4] = bytemuck::cast(x[t][i]);
+                    let word = _mm512_set1_epi32(words[f]);
+                    for p in 0..P {
+                        sums[p][t] = _mm512_dpbusd_epi32(sums[p][t], codes[p], word);
+                    }
+                }
+            }
+        }
+        for (p, sums) in sums.into_iter().enumerate() {
+            for (t, sum) in sums.into_iter().enumerate() {
+                let sum: [i32; PANEL_ROWS] = bytemuck::cast(sum);
+                self.out[t * self.rows + p * PANEL_ROWS..][..PANEL_ROWS].copy_from_slice(&sum);
+            }
+        }
     }
 }

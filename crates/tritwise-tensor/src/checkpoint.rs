@@ -112,3 +112,29 @@ pub struct CheckpointError {
     /// What was found, what was expected, what to do.
     pub message: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_the_file_and_the_tensor() {
+        let mut error = CheckpointError {
+            file: "model.gguf".into(),
+            tensor: Some("blk.3.ffn_up.weight".into()),
+            message: "is missing".into(),
+        };
+        assert_eq!(error.to_string(), "model.gguf: tensor blk.3.ffn_up.weight: is missing");
+        error.tensor = None;
+        assert_eq!(error.to_string(), "model.gguf: is missing");
+    }
+
+    #[test]
+    fn roles_are_readable() {
+        assert_eq!(
+            TensorId::Layer(3, LayerTensor::AttnSubNorm).to_string(),
+            "layer 3 AttnSubNorm"
+        );
+        assert_eq!(TensorId::TokenEmbedding.to_string(), "token embedding");
+    }
+}

@@ -40,17 +40,23 @@ pub struct Config {
 
 impl Config {
     /// Ternary weights of one block.
+    ///
+    /// Like [`parameters`](Self::parameters) it stops at `u64::MAX`, as a file may claim any sizes.
     pub fn layer_parameters(&self) -> u64 {
         let [hidden, ffn, heads, kv_heads, head_dim] =
             [self.hidden, self.ffn, self.heads, self.kv_heads, self.head_dim].map(|n| n as u64);
-        hidden * head_dim * (2 * heads + 2 * kv_heads) + 3 * hidden * ffn
+        let heads = heads.saturating_add(kv_heads).saturating_mul(2);
+        let attention = hidden.saturating_mul(head_dim).saturating_mul(heads);
+        attention.saturating_add(hidden.saturating_mul(ffn).saturating_mul(3))
     }
 
     /// Weights of the model: all blocks, the embedding, and the head where it is
     /// a table of its own. Norms are left out.
     pub fn parameters(&self) -> u64 {
         let tables = if self.tied { 1 } else { 2 };
-        self.layers as u64 * self.layer_parameters() + tables * self.vocab as u64 * self.hidden as u64
+        let table = (self.vocab as u64).saturating_mul(self.hidden as u64);
+        let blocks = (self.layers as u64).saturating_mul(self.layer_parameters());
+        blocks.saturating_add(table.saturating_mul(tables))
     }
 }
 
@@ -93,4 +99,65 @@ pub enum RopeScaling {
         /// The divisor.
         factor: f32,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config {
+            architecture: "bitnet-b1.58".into(),
+            hidden: 2560,
+            layers: 30,
+            heads: 20,
+            kv_heads: 5,
+            head_dim: 128,
+            ffn: 6912,
+            vocab: 128_256,
+            context: 4096,
+            norm_eps: 1e-5,
+            rope: Rope {
+                theta: 5e5,
+                style: RopeStyle::Halves,
+                scaling: RopeScaling::None,
+            },
+            activation: Activation::SquaredRelu,
+            sub_norms: true,
+            tied: true,
+        }
+    }
+
+    #[test]
+    fn counts_the_weights_of_bitnet_2b() {
+        // Query and output are 2560 × 2560, key and value 640 × 2560, the feed-forward part 3 × 6912 × 2560.
+        assert_eq!(
+            config().layer_parameters(),
+            2 * 2560 * 2560 + 2 * 640 * 2560 + 3 * 6912 * 2560
+        );
+        assert_eq!(config().parameters(), 2_412_820_480 - PUBLISHED_NORMS);
+        assert_eq!(
+            Config {
+                tied: false,
+                ..config()
+            }
+            .parameters()
+                - config().parameters(),
+            128_256 * 2560
+        );
+    }
+
+    /// Four norms per block (2560, 2560, 2560, 6912) and the last one (2560).
+    const PUBLISHED_NORMS: u64 = 30 * (3 * 2560 + 6912) + 2560;
+
+    #[test]
+    fn counts_no_further_than_the_type() {
+        let huge = Config {
+            hidden: usize::MAX,
+            layers: usize::MAX,
+            vocab: usize::MAX,
+            ..config()
+        };
+        assert_eq!((huge.layer_parameters(), huge.parameters()), (u64::MAX, u64::MAX));
+    }
 }

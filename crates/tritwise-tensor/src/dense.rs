@@ -248,16 +248,6 @@ impl<'a> DenseMatrix<'a> {
             Some((index, value)) => Err(TensorError::not_finite(index, self.cols, value)),
         }
     }
-
-    /// The matrix with bytes of its own; copies them if they were borrowed.
-    pub fn into_owned(self) -> DenseMatrix<'static> {
-        DenseMatrix {
-            encoding: self.encoding,
-            rows: self.rows,
-            cols: self.cols,
-            bytes: Cow::Owned(self.bytes.into_owned()),
-        }
-    }
 }
 
 /// Shape and encoding; the bytes would fill screens.

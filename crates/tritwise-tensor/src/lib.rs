@@ -9,6 +9,16 @@
 //! decode to rows and M compute layouts pack from rows, so the project needs
 //! N + M pieces of code and not N × M.
 //!
+//! | [`TernaryEncoding`] | from | bits per weight | scales | shape |
+//! |---|---|---|---|---|
+//! | `I2S` | bitnet.cpp's GGUF files | 2 | one, f32 | a multiple of 128 weights |
+//! | `Tq1_0` | llama.cpp's GGUF files | 1.6875 | one per 256 columns, f16 | `cols % 256 == 0` |
+//! | `Tq2_0` | llama.cpp's GGUF files | 2.0625 | one per 256 columns, f16 | `cols % 256 == 0` |
+//! | `HfPacked` | Hugging Face checkpoints | 2 | one, a tensor of its own | `rows % 4 == 0` |
+//! | `Float` | master weights, unpacked models | 16 or 32 | computed | any |
+//!
+//! All are checked once, when the value is made, and can be written as well as read.
+//!
 //! Nothing here opens a file, and nothing here computes with the weights.
 #![forbid(unsafe_code)]
 

@@ -114,8 +114,8 @@ impl TernaryEncoding {
         }
         Ok(match self {
             Self::I2S(layout) => i2_s::encode(layout, trits, cols, scales.single(name)?),
-            Self::Tq1_0 => tq1_0::encode(trits, scales.to_blocks(name, cols, tq1_0::BLOCK)?.iter()),
-            Self::Tq2_0 => tq2_0::encode(trits, scales.to_blocks(name, cols, tq2_0::BLOCK)?.iter()),
+            Self::Tq1_0 => tq1_0::encode(trits, scales.to_blocks(name, rows, cols, tq1_0::BLOCK)?),
+            Self::Tq2_0 => tq2_0::encode(trits, scales.to_blocks(name, rows, cols, tq2_0::BLOCK)?),
             Self::HfPacked => {
                 scales.single(name)?;
                 hf_packed::encode(trits)
@@ -258,17 +258,6 @@ impl<'a> TernaryMatrix<'a> {
                 };
                 float::read_row(kind, rule, scale, &self.bytes, row, out);
             }
-        }
-    }
-
-    /// The matrix with bytes of its own; copies them if they were borrowed.
-    pub fn into_owned(self) -> TernaryMatrix<'static> {
-        TernaryMatrix {
-            encoding: self.encoding,
-            rows: self.rows,
-            cols: self.cols,
-            bytes: Cow::Owned(self.bytes.into_owned()),
-            scales: self.scales,
         }
     }
 }

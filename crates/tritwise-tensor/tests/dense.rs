@@ -215,17 +215,13 @@ fn quantisers_are_as_good_as_documented() {
 
 #[test]
 fn quantisers_keep_what_fits_exactly() {
-    // Codes -32..32 in steps of 127 · 2⁻¹⁰ and -127..127 in steps of 2⁻⁷.
-    let sixes: Vec<f32> = (0..256).map(|i| (i % 64 - 32) as f32 * 127.0 / 1024.0).collect();
-    let mut sixes_with_extremes = sixes.clone();
-    sixes_with_extremes
-        .iter_mut()
-        .step_by(16)
-        .for_each(|v| *v = -32.0 * 127.0 / 1024.0);
-    let bytes = DenseEncoding::Q6K.encode(&sixes_with_extremes, 1, 256).unwrap();
+    // Codes -32..=31 in steps of 127 · 2⁻¹⁰, and -127..=127 in steps of 2⁻⁷; each (sub-)block has the extreme.
+    let mut sixes: Vec<f32> = (0..256).map(|i| (i % 64 - 32) as f32 * 127.0 / 1024.0).collect();
+    sixes.iter_mut().step_by(16).for_each(|v| *v = -32.0 * 127.0 / 1024.0);
+    let bytes = DenseEncoding::Q6K.encode(&sixes, 1, 256).unwrap();
     assert_eq!(
         read(&DenseMatrix::new(DenseEncoding::Q6K, 1, 256, bytes).unwrap()),
-        sixes_with_extremes
+        sixes
     );
 
     let mut eights: Vec<f32> = (0..256).map(|i| (i - 128) as f32 / 128.0).collect();

@@ -14,7 +14,7 @@
 //! converters store it; transformers' `1 / (1 / m)` differs from it by at most one unit in the last
 //! place.
 
-use super::Ternarize;
+use super::{Ternarize, scales::check_range};
 use crate::TensorError;
 use crate::float::{FloatKind, not_finite};
 
@@ -47,14 +47,7 @@ pub(super) fn read_row(kind: FloatKind, rule: Ternarize, scale: f32, bytes: &[u8
 }
 
 pub(super) fn encode(kind: FloatKind, trits: &[i8], scale: f32) -> Result<Vec<u8>, TensorError> {
-    let stored = kind.round(scale);
-    if stored.is_infinite() || (stored == 0.0 && scale != 0.0) {
-        return Err(TensorError::ScaleRange {
-            encoding: kind.name(),
-            index: 0,
-            value: scale,
-        });
-    }
+    check_range(kind.name(), kind, 0, scale)?;
     let mut bytes = vec![0; trits.len() * kind.size()];
     let mut weights = [0.0; 256];
     for (trits, bytes) in trits

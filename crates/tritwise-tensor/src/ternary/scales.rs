@@ -1,8 +1,11 @@
 //! The scales of a ternary matrix.
 
+use std::iter::repeat_n;
+
 use half::f16;
 
 use crate::TensorError;
+use crate::float::FloatKind;
 
 /// What a trit is multiplied by to give the weight.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,33 +43,25 @@ impl Scales {
     pub(super) fn to_blocks(
         &self,
         name: &'static str,
+        rows: usize,
         cols: usize,
         block: usize,
-    ) -> Result<BlockScales<'_>, TensorError> {
-        if let Self::Groups { cols: group, .. } = self
-            && !group.is_multiple_of(block)
-        {
-            return Err(TensorError::Scales {
-                encoding: name,
-                rule: "a group is a multiple of the block",
-            });
-        }
-        let values = match self {
-            Self::Tensor(value) => std::slice::from_ref(value),
-            Self::Rows(values) | Self::Groups { values, .. } => values,
+    ) -> Result<Vec<f16>, TensorError> {
+        let (values, weights_each) = match self {
+            Self::Tensor(value) => (std::slice::from_ref(value), rows * cols),
+            Self::Rows(values) => (&values[..], cols),
+            Self::Groups { cols: group, values } if group.is_multiple_of(block) => (&values[..], *group),
+            Self::Groups { .. } => {
+                let rule = "a group is a multiple of the block";
+                return Err(TensorError::Scales { encoding: name, rule });
+            }
         };
+        let mut blocks = Vec::with_capacity(rows * cols / block);
         for (index, &value) in values.iter().enumerate() {
-            check_f16(name, index, value)?;
+            check_range(name, FloatKind::F16, index, value)?;
+            blocks.extend(repeat_n(f16::from_f32(value), weights_each / block));
         }
-        let columns_each = match self {
-            Self::Tensor(_) => usize::MAX,
-            Self::Rows(_) => cols,
-            Self::Groups { cols, .. } => *cols,
-        };
-        Ok(BlockScales {
-            values,
-            blocks_each: columns_each / block,
-        })
+        Ok(blocks)
     }
 
     /// Whether the scales are finite and as many as a rows × cols matrix has.
@@ -102,21 +97,6 @@ impl Scales {
     }
 }
 
-/// Scales spread over blocks.
-pub(super) struct BlockScales<'a> {
-    values: &'a [f32],
-    blocks_each: usize,
-}
-
-impl BlockScales<'_> {
-    /// One scale per block, without end if there is one for the matrix.
-    pub(super) fn iter(&self) -> impl Iterator<Item = f16> {
-        self.values
-            .iter()
-            .flat_map(|&value| std::iter::repeat_n(f16::from_f32(value), self.blocks_each))
-    }
-}
-
 /// Collects scales that are all finite.
 pub(super) fn checked(scales: impl Iterator<Item = f32>) -> Result<Vec<f32>, TensorError> {
     scales
@@ -125,15 +105,12 @@ pub(super) fn checked(scales: impl Iterator<Item = f32>) -> Result<Vec<f32>, Ten
         .collect()
 }
 
-/// Refuses a scale that rounding to f16 makes infinite or zero.
-fn check_f16(name: &'static str, index: usize, value: f32) -> Result<(), TensorError> {
-    let stored = f16::from_f32(value);
-    if stored.is_infinite() || (stored.to_f32() == 0.0 && value != 0.0) {
-        return Err(TensorError::ScaleRange {
-            encoding: name,
-            index,
-            value,
-        });
+/// Refuses a scale that rounding to `kind` makes infinite or zero.
+pub(super) fn check_range(name: &'static str, kind: FloatKind, index: usize, value: f32) -> Result<(), TensorError> {
+    let stored = kind.round(value);
+    if stored.is_infinite() || (stored == 0.0 && value != 0.0) {
+        let encoding = name;
+        return Err(TensorError::ScaleRange { encoding, index, value });
     }
     Ok(())
 }

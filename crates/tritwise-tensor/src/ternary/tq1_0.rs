@@ -55,7 +55,7 @@ pub(super) fn read_row(bytes: &[u8], row: usize, out: &mut [i8]) {
 }
 
 /// `scales` has one value per block.
-pub(super) fn encode(trits: &[i8], scales: impl Iterator<Item = f16>) -> Vec<u8> {
+pub(super) fn encode(trits: &[i8], scales: Vec<f16>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(trits.len() / BLOCK * BYTES);
     for (trits, scale) in trits.as_chunks::<BLOCK>().0.iter().zip(scales) {
         pack::<32>(&trits[..160], &mut bytes);

@@ -52,7 +52,7 @@ pub(super) fn read_row(bytes: &[u8], row: usize, out: &mut [i8]) {
 }
 
 /// `scales` has one value per block.
-pub(super) fn encode(trits: &[i8], scales: impl Iterator<Item = f16>) -> Vec<u8> {
+pub(super) fn encode(trits: &[i8], scales: Vec<f16>) -> Vec<u8> {
     let mut bytes = vec![0; trits.len() / BLOCK * BYTES];
     for ((trits, block), scale) in trits.chunks_exact(BLOCK).zip(bytes.chunks_exact_mut(BYTES)).zip(scales) {
         let (codes, d) = block.split_at_mut(CODES);

@@ -1,0 +1,304 @@
+//! What is refused: each test is one lie, and the sentence that answers it.
+
+use tritwise_tensor::{FloatKind, Scales, TensorError, Ternarize, TernaryEncoding, TernaryMatrix};
+
+use super::{I2_S, KINDS, literal_trit, outside, random_trits, written};
+
+#[track_caller]
+fn refused<T>(result: Result<T, TensorError>, sentence: &str) {
+    assert_eq!(result.err().map(|error| error.to_string()).as_deref(), Some(sentence));
+}
+
+fn open(encoding: TernaryEncoding, rows: usize, cols: usize, bytes: &[u8]) -> Result<TernaryMatrix<'_>, TensorError> {
+    TernaryMatrix::new(encoding, rows, cols, bytes, outside(encoding, 1.0))
+}
+
+#[test]
+fn refuses_a_byte_too_few_or_too_many() {
+    for encoding in written() {
+        let len = encoding.encoded_len(4, 256).unwrap();
+        for found in [0, len - 1, len + 1] {
+            let sentence = format!("{encoding} 4×256 takes {len} bytes, found {found}");
+            refused(open(encoding, 4, 256, &vec![0; found]), &sentence);
+        }
+    }
+}
+
+#[test]
+fn refuses_shapes_that_break_a_rule() {
+    let rules = [
+        (
+            I2_S[0],
+            3,
+            64,
+            "I2_S cannot hold 3×64: layout A holds a multiple of 128 weights",
+        ),
+        (
+            I2_S[1],
+            3,
+            32,
+            "I2_S cannot hold 3×32: layout B holds a multiple of 64 weights",
+        ),
+        (
+            I2_S[2],
+            6,
+            128,
+            "I2_S cannot hold 6×128: layout C holds a multiple of 4 rows",
+        ),
+        (
+            I2_S[3],
+            3,
+            3,
+            "I2_S cannot hold 3×3: layout D holds a multiple of 4 weights",
+        ),
+        (
+            TernaryEncoding::Tq1_0,
+            2,
+            128,
+            "TQ1_0 cannot hold 2×128: the number of columns is a multiple of 256",
+        ),
+        (
+            TernaryEncoding::Tq2_0,
+            1,
+            3200,
+            "TQ2_0 cannot hold 1×3200: the number of columns is a multiple of 256",
+        ),
+        (
+            TernaryEncoding::HfPacked,
+            6,
+            128,
+            "HF packed cannot hold 6×128: the number of rows is a multiple of 4",
+        ),
+    ];
+    for (encoding, rows, cols, sentence) in rules {
+        refused(encoding.encoded_len(rows, cols), sentence);
+        refused(open(encoding, rows, cols, &[0; 4096]), sentence);
+        refused(
+            encoding.encode(&vec![0; rows * cols], rows, cols, &Scales::Tensor(1.0)),
+            sentence,
+        );
+    }
+}
+
+#[test]
+fn refuses_sizes_that_overflow() {
+    for encoding in written() {
+        let sentence = format!("{encoding} cannot hold {0}×{0}: the size overflows", usize::MAX);
+        refused(encoding.encoded_len(usize::MAX, usize::MAX), &sentence);
+        refused(open(encoding, usize::MAX, usize::MAX, &[]), &sentence);
+    }
+    let floats = TernaryEncoding::Float(FloatKind::F32, Ternarize::Exact);
+    refused(
+        floats.encoded_len(1, usize::MAX / 2),
+        &format!("F32 cannot hold 1×{}: the size overflows", usize::MAX / 2),
+    );
+}
+
+#[test]
+fn refuses_empty_matrices() {
+    for encoding in written() {
+        for (rows, cols) in [(0, 256), (4, 0), (0, usize::MAX)] {
+            let sentence =
+                format!("{encoding} cannot hold {rows}×{cols}: a matrix has at least one row and one column");
+            refused(open(encoding, rows, cols, &[]), &sentence);
+        }
+    }
+}
+
+#[test]
+fn refuses_code_three_wherever_it_stands() {
+    let (rows, cols) = (8, 768);
+    let encodings = [&I2_S[..], &[TernaryEncoding::Tq2_0, TernaryEncoding::HfPacked]].concat();
+    for encoding in encodings {
+        let bytes = encoding
+            .encode(&random_trits(rows * cols, 5), rows, cols, &Scales::Tensor(1.0))
+            .unwrap();
+        for (row, col) in [(0, 0), (0, 31), (2, 500), (3, 129), (5, 255), (7, 767)] {
+            // Find the field by the definition: the one whose change the definition notices.
+            let mut damaged = bytes.clone();
+            let is_three = |bytes: &[u8]| literal_trit(encoding, bytes, rows, cols, row, col) == 2;
+            'search: for byte in 0..damaged.len() {
+                for shift in [0, 2, 4, 6] {
+                    damaged[byte] |= 3 << shift;
+                    if is_three(&damaged) {
+                        break 'search;
+                    }
+                    damaged[byte] = bytes[byte];
+                }
+            }
+            let sentence = format!("row {row}: a weight has code 3, which stands for no trit; is the file damaged?");
+            refused(open(encoding, rows, cols, &damaged), &sentence);
+        }
+    }
+}
+
+#[test]
+fn refuses_scales_that_are_not_finite() {
+    for scale in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut bytes = I2_S[0].encode(&[0; 128], 1, 128, &Scales::Tensor(1.0)).unwrap();
+        bytes[32..36].copy_from_slice(&scale.to_le_bytes());
+        refused(
+            open(I2_S[0], 1, 128, &bytes),
+            &format!("scale 0 is {scale}, which is not a finite number"),
+        );
+
+        let packed = TernaryMatrix::new(TernaryEncoding::HfPacked, 4, 1, &[0][..], Some(scale));
+        refused(packed, &format!("scale 0 is {scale}, which is not a finite number"));
+
+        for (encoding, d) in [(TernaryEncoding::Tq1_0, 106), (TernaryEncoding::Tq2_0, 130)] {
+            let mut bytes = encoding.encode(&[0; 512], 2, 256, &Scales::Tensor(1.0)).unwrap();
+            bytes[d..].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
+            refused(
+                open(encoding, 2, 256, &bytes),
+                &format!("scale 1 is {scale}, which is not a finite number"),
+            );
+        }
+    }
+}
+
+#[test]
+fn refuses_floats_that_are_not_finite() {
+    for rule in [Ternarize::Absmean, Ternarize::Exact] {
+        for kind in KINDS {
+            for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for position in [0, 1, 2000] {
+                    let mut weights = vec![1.0_f32; 2 * 1024];
+                    weights[position] = value;
+                    let bytes: Vec<u8> = match kind {
+                        FloatKind::F32 => weights.iter().flat_map(|w| w.to_le_bytes()).collect(),
+                        FloatKind::F16 => weights
+                            .iter()
+                            .flat_map(|&w| half::f16::from_f32(w).to_le_bytes())
+                            .collect(),
+                        FloatKind::Bf16 => weights
+                            .iter()
+                            .flat_map(|&w| half::bf16::from_f32(w).to_le_bytes())
+                            .collect(),
+                    };
+                    let sentence = format!(
+                        "row {}: column {} is {value}, which is not a finite number",
+                        position / 1024,
+                        position % 1024
+                    );
+                    refused(open(TernaryEncoding::Float(kind, rule), 2, 1024, &bytes), &sentence);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn refuses_floats_with_two_magnitudes() {
+    let bytes: Vec<u8> = [0.5_f32, 0.0, 0.5, -0.25]
+        .iter()
+        .flat_map(|w| w.to_le_bytes())
+        .collect();
+    refused(
+        open(TernaryEncoding::Float(FloatKind::F32, Ternarize::Exact), 2, 2, &bytes),
+        "row 1: -0.25 in a matrix with ±0.5; these weights are not ternary with one scale",
+    );
+}
+
+#[test]
+fn refuses_a_missing_or_surplus_scale() {
+    refused(
+        TernaryMatrix::new(TernaryEncoding::HfPacked, 4, 1, &[0][..], None),
+        "HF packed does not contain its scale, and none was given",
+    );
+    let bytes = I2_S[0].encode(&[0; 128], 1, 128, &Scales::Tensor(1.0)).unwrap();
+    refused(
+        TernaryMatrix::new(I2_S[0], 1, 128, &bytes, Some(1.0)),
+        "I2_S contains its scale, and another one was given",
+    );
+}
+
+#[test]
+fn refuses_to_write_scales_without_a_place() {
+    let rows = Scales::Rows(vec![1.0, 2.0, 3.0, 4.0]);
+    for encoding in written() {
+        let written = encoding.encode(&[1; 1024], 4, 256, &rows);
+        match encoding {
+            TernaryEncoding::Tq1_0 | TernaryEncoding::Tq2_0 => assert!(written.is_ok()),
+            _ => refused(
+                written,
+                &format!("{encoding} cannot hold these scales: there is place for one scale"),
+            ),
+        }
+    }
+    let groups = |cols, count| Scales::Groups {
+        cols,
+        values: vec![1.0; count],
+    };
+    let lies = [
+        (Scales::Rows(vec![1.0]), "there is one scale per row"),
+        (groups(0, 4), "a group divides the columns"),
+        (groups(384, 4), "a group divides the columns"),
+        (groups(256, 3), "there is one scale per group of each row"),
+        (groups(128, 8), "a group is a multiple of the block"),
+    ];
+    for (scales, rule) in lies {
+        let sentence = format!("TQ2_0 cannot hold these scales: {rule}");
+        refused(TernaryEncoding::Tq2_0.encode(&[1; 1024], 4, 256, &scales), &sentence);
+    }
+}
+
+#[test]
+fn refuses_to_write_scales_out_of_range() {
+    for encoding in written() {
+        for scale in [f32::NAN, f32::INFINITY] {
+            refused(
+                encoding.encode(&[1; 1024], 4, 256, &Scales::Tensor(scale)),
+                &format!("scale 0 is {scale}, which is not a finite number"),
+            );
+        }
+    }
+    let f16 = TernaryEncoding::Float(FloatKind::F16, Ternarize::Exact);
+    for encoding in [TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0, f16] {
+        for scale in [1e5, -1e5, 1e-9] {
+            refused(
+                encoding.encode(&[1; 1024], 4, 256, &Scales::Tensor(scale)),
+                &format!("{encoding} cannot hold scale 0: {scale} is beyond the range of its float type"),
+            );
+        }
+    }
+}
+
+#[test]
+fn refuses_to_write_what_is_no_trit() {
+    for encoding in written() {
+        for value in [2, -2, i8::MIN, i8::MAX] {
+            let mut trits = [0; 1024];
+            trits[700] = value;
+            let written = encoding.encode(&trits, 4, 256, &Scales::Tensor(1.0));
+            refused(written, &format!("row 2: {value} is not -1, 0 or +1"));
+        }
+        let written = encoding.encode(&[0; 1023], 4, 256, &Scales::Tensor(1.0));
+        refused(written, "4×256 has 1024 values, found 1023");
+    }
+}
+
+#[test]
+fn refuses_to_write_master_weights() {
+    refused(
+        TernaryEncoding::Float(FloatKind::F32, Ternarize::Absmean).encode(&[1; 4], 2, 2, &Scales::Tensor(1.0)),
+        "F32 cannot hold these scales: the mean of ternary weights is not their scale; write them with Ternarize::Exact",
+    );
+}
+
+#[test]
+#[should_panic(expected = "row 4 of 4")]
+fn panics_past_the_last_row() {
+    let bytes = [0b0101_0101; 64];
+    open(TernaryEncoding::HfPacked, 4, 64, &bytes)
+        .unwrap()
+        .read_row(4, &mut [0; 64]);
+}
+
+#[test]
+#[should_panic(expected = "a row has 64 columns")]
+fn panics_on_a_row_of_another_length() {
+    let bytes = [0b0101_0101; 64];
+    open(TernaryEncoding::HfPacked, 4, 64, &bytes)
+        .unwrap()
+        .read_row(0, &mut [0; 63]);
+}

@@ -1,6 +1,6 @@
 //! Float weights made ternary: the master weights of training, or ternary values spelled as floats.
 //!
-//! The absmean rule of BitNet b1.58 (arXiv 2402.17764, equation 1 to 3), as transformers computes it
+//! The absmean rule of BitNet b1.58 (arXiv 2402.17764, equations 1 to 3), as transformers computes it
 //! (`WeightQuant` in `integrations/bitnet.py`), all in f32 except the sum:
 //!
 //! ```text
@@ -20,6 +20,8 @@ use crate::float::{FloatKind, not_finite};
 
 /// The smallest mean that the absmean rule divides by.
 const MEAN_FLOOR: f32 = 1e-5;
+/// Weights converted at a time, in a buffer on the stack.
+const PIECE: usize = 256;
 /// Lanes of the sum: enough for vector code, and a fixed order of additions.
 const LANES: usize = 8;
 
@@ -37,23 +39,23 @@ pub(super) fn read_row(kind: FloatKind, rule: Ternarize, scale: f32, bytes: &[u8
         Ternarize::Absmean => (1.0 / scale, 0.5),
         Ternarize::Exact => (1.0, 0.0),
     };
-    let _: Option<()> = kind.search(&bytes[row * len..][..len], |start, values| {
-        for (out, value) in out[start..].iter_mut().zip(values) {
-            let x = value * factor;
+    let mut values = [0.0; PIECE];
+    let bytes = bytes[row * len..][..len].chunks(PIECE * kind.size());
+    for (out, bytes) in out.chunks_mut(PIECE).zip(bytes) {
+        let values = &mut values[..out.len()];
+        kind.read(bytes, values);
+        for (out, value) in out.iter_mut().zip(values) {
+            let x = *value * factor;
             *out = i8::from(x > threshold) - i8::from(x < -threshold);
         }
-        None
-    });
+    }
 }
 
 pub(super) fn encode(kind: FloatKind, trits: &[i8], scale: f32) -> Result<Vec<u8>, TensorError> {
     check_range(kind.name(), kind, 0, scale)?;
     let mut bytes = vec![0; trits.len() * kind.size()];
-    let mut weights = [0.0; 256];
-    for (trits, bytes) in trits
-        .chunks(weights.len())
-        .zip(bytes.chunks_mut(weights.len() * kind.size()))
-    {
+    let mut weights = [0.0; PIECE];
+    for (trits, bytes) in trits.chunks(PIECE).zip(bytes.chunks_mut(PIECE * kind.size())) {
         let weights = &mut weights[..trits.len()];
         for (weight, trit) in weights.iter_mut().zip(trits) {
             *weight = f32::from(*trit) * scale;

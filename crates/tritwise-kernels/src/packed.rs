@@ -238,7 +238,13 @@ mod tests {
     #[test]
     fn a_matrix_without_rows_or_columns_is_empty() {
         for (rows, cols) in [(0, 0), (0, 5), (5, 0)] {
-            let packed = PackedMatrix::from_rows(rows, cols, PackedScales::Tensor(1.0), &Pool::new(1).unwrap(), &|_, _| {});
+            let packed = PackedMatrix::from_rows(
+                rows,
+                cols,
+                PackedScales::Tensor(1.0),
+                &Pool::new(1).unwrap(),
+                &|_, _| {},
+            );
             assert_eq!((packed.rows(), packed.cols()), (rows, cols));
         }
     }

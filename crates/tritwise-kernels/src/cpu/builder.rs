@@ -83,7 +83,12 @@ impl CpuBuilder {
             None => all[0],
             Some(name) => match all.iter().find(|isa| isa.name() == name) {
                 Some(isa) => *isa,
-                None => return Err(CpuError::Isa { name, available: all.iter().map(|isa| isa.name()).collect() }),
+                None => {
+                    return Err(CpuError::Isa {
+                        name,
+                        available: all.iter().map(|isa| isa.name()).collect(),
+                    });
+                }
             },
         };
         let threads = self.threads.unwrap_or_else(default_threads);
@@ -91,7 +96,7 @@ impl CpuBuilder {
             return Err(CpuError::Threads { threads });
         }
         let pool = Pool::new(threads).map_err(|source| CpuError::Spawn { threads, source })?;
-        Ok(CpuBackend { isa, pool })
+        Ok(CpuBackend { isa, pool, head_input: Default::default() })
     }
 }
 
@@ -99,7 +104,9 @@ impl CpuBuilder {
 /// share its vector units and its path to memory, and gain nothing here.
 fn default_threads() -> usize {
     let logical = std::thread::available_parallelism().map_or(1, NonZero::get);
-    topology::physical_cores().map_or(logical, |cores| cores.min(logical)).clamp(1, MAX_THREADS)
+    topology::physical_cores()
+        .map_or(logical, |cores| cores.min(logical))
+        .clamp(1, MAX_THREADS)
 }
 
 #[cfg(test)]

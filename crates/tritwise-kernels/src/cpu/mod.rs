@@ -1,7 +1,14 @@
 //! The CPU backend: packed matrices, one instruction set, one pool of threads.
 
+mod attend;
+mod backend;
 mod builder;
+mod cache;
+mod elementwise;
+mod head;
 mod matmul;
+mod quantize;
+mod rope;
 mod rows;
 mod topology;
 
@@ -9,6 +16,10 @@ use crate::arch::Isa;
 use crate::parallel::Pool;
 
 pub use builder::{CpuBuilder, CpuError};
+pub use cache::Cache;
+pub use head::Table;
+pub use quantize::Norm;
+pub use rope::Rotary;
 pub use rows::{Quantized, QuantizedRow, Rows};
 
 /// A [`Backend`](crate::Backend) on this machine's CPU.
@@ -24,6 +35,7 @@ pub use rows::{Quantized, QuantizedRow, Rows};
 pub struct CpuBackend {
     isa: &'static dyn Isa,
     pool: Pool,
+    head_input: head::HeadInput,
 }
 
 impl CpuBackend {

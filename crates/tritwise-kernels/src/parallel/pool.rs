@@ -75,7 +75,11 @@ impl Pool {
     /// # Errors
     /// The system refuses a thread.
     pub(crate) fn new(threads: usize) -> io::Result<Self> {
-        let mut pool = Self { shared: Arc::default(), workers: Vec::new(), turn: Mutex::new(()) };
+        let mut pool = Self {
+            shared: Arc::default(),
+            workers: Vec::new(),
+            turn: Mutex::new(()),
+        };
         for worker in 1..threads {
             let shared = Arc::clone(&pool.shared);
             let builder = thread::Builder::new().name(format!("tritwise-{worker}"));
@@ -246,7 +250,10 @@ mod tests {
                     ran[worker].fetch_add(1, Ordering::Relaxed);
                 });
             }
-            assert!(ran.iter().all(|ran| ran.load(Ordering::Relaxed) == 100), "{threads} threads: {ran:?}");
+            assert!(
+                ran.iter().all(|ran| ran.load(Ordering::Relaxed) == 100),
+                "{threads} threads: {ran:?}"
+            );
         }
     }
 
@@ -260,7 +267,11 @@ mod tests {
             let next: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
             let regions = 100_000 / 3;
             for region in 0..regions {
-                let (from, to) = if region % 2 == 0 { (&cells, &next) } else { (&next, &cells) };
+                let (from, to) = if region % 2 == 0 {
+                    (&cells, &next)
+                } else {
+                    (&next, &cells)
+                };
                 pool.run(&|worker| {
                     let sum: usize = from.iter().map(|cell| cell.load(Ordering::Relaxed)).sum();
                     assert_eq!(sum, region * threads);
@@ -296,7 +307,10 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..1000 {
                         pool.run(&|_| {
-                            assert!(inside.fetch_add(1, Ordering::Relaxed) < 2, "a region of another caller runs");
+                            assert!(
+                                inside.fetch_add(1, Ordering::Relaxed) < 2,
+                                "a region of another caller runs"
+                            );
                             inside.fetch_sub(1, Ordering::Relaxed);
                         });
                     }

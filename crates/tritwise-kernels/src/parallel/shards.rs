@@ -46,7 +46,7 @@ pub(crate) fn for_each_shard<T: Send>(
 
 /// Hands out the numbers below `count`, each once, to whichever thread asks.
 #[derive(Debug)]
-pub(crate) struct Cursor {
+struct Cursor {
     next: AtomicUsize,
     count: usize,
 }
@@ -205,7 +205,10 @@ mod tests {
                     *out += shard * shard_len + i + 1;
                 }
             });
-            assert!(out.iter().enumerate().all(|(i, out)| *out == i + 1), "{len} in {shard_len}s: {out:?}");
+            assert!(
+                out.iter().enumerate().all(|(i, out)| *out == i + 1),
+                "{len} in {shard_len}s: {out:?}"
+            );
         }
     }
 
@@ -228,7 +231,10 @@ mod tests {
                         }
                     }
                 });
-                assert!(matrix.iter().enumerate().all(|(i, element)| *element == i + 1), "{rows}×{width} by {cols}");
+                assert!(
+                    matrix.iter().enumerate().all(|(i, element)| *element == i + 1),
+                    "{rows}×{width} by {cols}"
+                );
             }
         }
     }

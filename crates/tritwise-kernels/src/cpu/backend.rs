@@ -1,0 +1,107 @@
+//! [`Backend`] on this machine's CPU: each operation is a file of this folder.
+
+use std::ops::Range;
+
+use tritwise_tensor::{Activation, Config, DenseMatrix, Rope, TernaryMatrix};
+
+use crate::{Backend, PackedMatrix};
+
+use super::{
+    Cache, CpuBackend, Norm, Quantized, Rotary, Rows, Table, attend, elementwise, head, matmul, quantize, rope,
+};
+
+impl Backend for CpuBackend {
+    type Matrix = PackedMatrix;
+    type Table = Table;
+    type Norm = Norm;
+    type Rows = Rows;
+    type Quantized = Quantized;
+    type Rotary = Rotary;
+    type Cache = Cache;
+
+    fn pack(&self, weights: &TernaryMatrix<'_>) -> PackedMatrix {
+        PackedMatrix::pack(weights, &self.pool)
+    }
+
+    fn table(&self, weights: &DenseMatrix<'_>) -> Table {
+        Table::new(weights)
+    }
+
+    fn matrix_bytes(&self, matrix: &PackedMatrix) -> usize {
+        matrix.bytes()
+    }
+
+    fn table_bytes(&self, table: &Table) -> usize {
+        table.bytes()
+    }
+
+    fn cache_bytes(&self, config: &Config, capacity: usize) -> usize {
+        Cache::bytes_for(config, capacity)
+    }
+
+    fn norm(&self, weight: &[f32], eps: f32) -> Norm {
+        Norm::new(weight, eps)
+    }
+
+    fn rows(&self, width: usize) -> Rows {
+        Rows::new(width)
+    }
+
+    fn quantized(&self, width: usize) -> Quantized {
+        Quantized::new(width)
+    }
+
+    fn rotary(&self, rope: &Rope, head_dim: usize, context: usize) -> Rotary {
+        Rotary::new(rope, head_dim, context)
+    }
+
+    fn cache(&self, config: &Config, capacity: usize) -> Cache {
+        Cache::new(config, capacity)
+    }
+
+    fn fork(&self, cache: &Cache, positions: usize) -> Cache {
+        cache.fork(positions)
+    }
+
+    fn embed(&self, table: &Table, tokens: &[u32], out: &mut Rows) {
+        head::embed(self.isa, table, tokens, out);
+    }
+
+    fn quantize(&self, x: &Rows, norm: Option<&Norm>, out: &mut Quantized) {
+        quantize::quantize(self.isa, &self.pool, x, norm, out);
+    }
+
+    fn matmul(&self, x: &Quantized, weights: &[&PackedMatrix], outs: &mut [&mut Rows]) {
+        matmul::matmul(self.isa, &self.pool, x, weights, outs);
+    }
+
+    fn rope(&self, x: &mut Rows, rows: Range<usize>, start: usize, rotary: &Rotary) {
+        rope::rope(self.isa, &self.pool, x, rows, start, rotary);
+    }
+
+    fn attend(
+        &self,
+        layer: usize,
+        cache: &mut Cache,
+        start: usize,
+        rows: Range<usize>,
+        q: &Rows,
+        k: &Rows,
+        v: &Rows,
+        out: &mut Rows,
+    ) {
+        attend::attend(self.isa, &self.pool, layer, cache, start, rows, q, k, v, out);
+    }
+
+    fn gate(&self, activation: Activation, gate: &mut Rows, up: &Rows) {
+        elementwise::gate(self.isa, &self.pool, activation, gate, up);
+    }
+
+    fn add(&self, x: &mut Rows, y: &Rows) {
+        elementwise::add(self.isa, &self.pool, x, y);
+    }
+
+    fn logits(&self, x: &Rows, rows: &[usize], norm: &Norm, table: &Table, out: &mut [f32]) {
+        head::logits(self.isa, &self.pool, &self.head_input, x, rows, norm, table, out);
+    }
+}

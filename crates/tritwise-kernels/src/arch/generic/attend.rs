@@ -164,11 +164,25 @@ fn attend_chunk<L: Lanes, const Q: usize, const N: usize>(
     let mut scores: [Scores; Q] = [[[0.0; KEY_BLOCK]; CHUNK_BLOCKS]; Q];
     let mut block = 0;
     while block + N <= blocks {
-        score::<L, Q, N>(isa, task.scale, &keys[block * head_dim..][..N * head_dim], &queries, block, &mut scores);
+        score::<L, Q, N>(
+            isa,
+            task.scale,
+            &keys[block * head_dim..][..N * head_dim],
+            &queries,
+            block,
+            &mut scores,
+        );
         block += N;
     }
     while block < blocks {
-        score::<L, Q, 1>(isa, task.scale, &keys[block * head_dim..][..head_dim], &queries, block, &mut scores);
+        score::<L, Q, 1>(
+            isa,
+            task.scale,
+            &keys[block * head_dim..][..head_dim],
+            &queries,
+            block,
+            &mut scores,
+        );
         block += 1;
     }
 
@@ -255,7 +269,10 @@ fn soften<L: Lanes>(isa: L, scores: &mut [[f32; KEY_BLOCK]]) -> Running {
         isa.store(e, block);
         sums = isa.add(sums, e);
     }
-    Running { max, sum: isa.sum(sums) }
+    Running {
+        max,
+        sum: isa.sum(sums),
+    }
 }
 
 /// How two parts of a softmax become one.

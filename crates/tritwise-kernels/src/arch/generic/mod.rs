@@ -27,9 +27,9 @@ pub(in crate::arch) mod norm;
 pub(in crate::arch) mod rotate;
 pub(in crate::arch) mod table;
 
-pub(in crate::arch) use lanes::{LANES, Lanes};
 #[cfg(target_arch = "x86_64")]
 pub(in crate::arch) use lanes::lanes_ops;
+pub(in crate::arch) use lanes::{LANES, Lanes};
 
 /// Lanes `start..start + 16` of `x`; zeros where `x` has ended.
 #[inline(always)]

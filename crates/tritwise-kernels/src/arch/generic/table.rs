@@ -204,14 +204,21 @@ fn decode_row<L: Lanes, E: Encoding>(isa: L, row: &[u8], out: &mut [f32]) {
 fn project_rows<L: Lanes, E: Encoding>(isa: L, table: TableRows<'_>, x: &[f32], out: &mut [f32]) {
     let (x, rest) = x.as_chunks::<LANES>();
     let vectors = table.cols().div_ceil(LANES);
-    assert!(rest.is_empty() && vectors > 0 && x.len().is_multiple_of(vectors), "padded rows of {vectors} vectors");
+    assert!(
+        rest.is_empty() && vectors > 0 && x.len().is_multiple_of(vectors),
+        "padded rows of {vectors} vectors"
+    );
     let tokens = x.len() / vectors;
     let rows = table.rows();
     assert_eq!(out.len(), tokens * rows, "one output per token and row");
     if rows == 0 {
         return;
     }
-    let table = Table { bytes: table.bytes(), row_bytes: table.bytes().len() / rows, rows };
+    let table = Table {
+        bytes: table.bytes(),
+        row_bytes: table.bytes().len() / rows,
+        rows,
+    };
     let mut t = 0;
     while t < tokens {
         let x = &x[t * vectors..];

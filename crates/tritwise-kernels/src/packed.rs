@@ -59,7 +59,7 @@ impl PackedMatrix {
     }
 
     /// Packs the rows that `read_row` writes as trits.
-    fn from_rows(
+    pub(crate) fn from_rows(
         rows: usize,
         cols: usize,
         scales: PackedScales,
@@ -119,7 +119,7 @@ impl PackedMatrix {
 }
 
 impl PackedScales {
-    fn new(scales: &Scales, rows: usize, cols: usize) -> Self {
+    pub(crate) fn new(scales: &Scales, rows: usize, cols: usize) -> Self {
         let (group_cols, values) = match scales {
             Scales::Tensor(scale) => return Self::Tensor(*scale),
             Scales::Rows(values) => (cols.max(1), values),

@@ -194,3 +194,179 @@ fn code_sums<'a>(
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tritwise_tensor::Scales;
+
+    use super::*;
+    use crate::arch::{LINE_COLS, available};
+
+    /// A ternary matrix in plain sight.
+    #[derive(Debug, Clone)]
+    struct Plain {
+        rows: usize,
+        cols: usize,
+        trits: Vec<i8>,
+        scales: Scales,
+    }
+
+    impl Plain {
+        fn pack(&self, pool: &Pool) -> PackedMatrix {
+            let scales = PackedScales::new(&self.scales, self.rows, self.cols);
+            PackedMatrix::from_rows(self.rows, self.cols, scales, pool, &|row, out| {
+                out.copy_from_slice(&self.trits[row * self.cols..][..self.cols]);
+            })
+        }
+
+        /// The formula at the top of this file, for one output.
+        fn output(&self, row: usize, q: &[i8], q_scale: f32) -> f32 {
+            let (group_cols, scales) = match &self.scales {
+                Scales::Tensor(scale) => (self.cols, std::slice::from_ref(scale)),
+                Scales::Rows(values) => (self.cols, &values[row..][..1]),
+                Scales::Groups { cols, values } => (*cols, &values[row * self.cols.div_ceil(*cols)..]),
+            };
+            let trits = &self.trits[row * self.cols..][..self.cols];
+            let groups = trits.chunks(group_cols).zip(q.chunks(group_cols)).zip(scales);
+            let products = groups.map(|((trits, q), scale)| {
+                let sum: i32 = trits
+                    .iter()
+                    .zip(q)
+                    .map(|(trit, q)| i32::from(*trit) * i32::from(*q))
+                    .sum();
+                sum as f32 * scale
+            });
+            products.reduce(|y, product| y + product).unwrap() / q_scale
+        }
+    }
+
+    /// Several matrices for one input, and rows of it.
+    #[derive(Debug, Clone)]
+    struct Case {
+        matrices: Vec<Plain>,
+        q: Vec<Vec<i8>>,
+        q_scales: Vec<f32>,
+    }
+
+    impl Case {
+        fn quantized(&self, tokens: Range<usize>) -> Quantized {
+            let mut x = Quantized::new(self.matrices[0].cols);
+            x.set_tokens(tokens.len());
+            for (row, token) in x.rows_mut().zip(tokens) {
+                row.values.copy_from_slice(&self.q[token]);
+                *row.scale = self.q_scales[token];
+                *row.sum = self.q[token].iter().map(|q| i32::from(*q)).sum();
+            }
+            x
+        }
+
+        /// Outputs of all matrices for the tokens, in poisoned memory.
+        fn run(&self, isa: &dyn Isa, pool: &Pool, packed: &[PackedMatrix], tokens: Range<usize>) -> Vec<Rows> {
+            let x = self.quantized(tokens.clone());
+            let mut outs: Vec<Rows> = packed.iter().map(|matrix| Rows::new(matrix.rows())).collect();
+            for out in &mut outs {
+                out.set_tokens(tokens.len());
+                out.as_mut_slice().fill(f32::NAN);
+            }
+            let weights: Vec<&PackedMatrix> = packed.iter().collect();
+            matmul(isa, pool, &x, &weights, &mut outs.iter_mut().collect::<Vec<_>>());
+            outs
+        }
+    }
+
+    fn matrix(cols: usize) -> impl Strategy<Value = Plain> {
+        (1..100usize, 0..4usize).prop_flat_map(move |(rows, kind)| {
+            // Three groups or fewer, the last often shorter.
+            let group = cols.div_ceil(3).next_multiple_of(LINE_COLS);
+            let scales = match kind {
+                0 | 1 => 1,
+                2 => rows,
+                _ => rows * cols.div_ceil(group),
+            };
+            let trits = prop::collection::vec(-1..=1i8, rows * cols);
+            (trits, prop::collection::vec(-2.0..2.0f32, scales)).prop_map(move |(trits, values)| {
+                let scales = match kind {
+                    0 | 1 => Scales::Tensor(values[0]),
+                    2 => Scales::Rows(values),
+                    _ => Scales::Groups { cols: group, values },
+                };
+                Plain {
+                    rows,
+                    cols,
+                    trits,
+                    scales,
+                }
+            })
+        })
+    }
+
+    fn case() -> impl Strategy<Value = Case> {
+        (1..300usize, 1..60usize).prop_flat_map(|(cols, tokens)| {
+            let matrices = prop::collection::vec(matrix(cols), 1..7);
+            let q = prop::collection::vec(prop::collection::vec(any::<i8>(), cols), tokens);
+            let q_scales = prop::collection::vec(0.1..100.0f32, tokens);
+            (matrices, q, q_scales).prop_map(|(matrices, q, q_scales)| Case { matrices, q, q_scales })
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_way_gives_the_bits_of_the_formula(case in case(), threads in 1..=4usize) {
+            let pool = Pool::new(threads).unwrap();
+            let packed: Vec<PackedMatrix> = case.matrices.iter().map(|matrix| matrix.pack(&pool)).collect();
+            for isa in available() {
+                let together = case.run(isa, &pool, &packed, 0..case.q.len());
+                for token in 0..case.q.len() {
+                    let alone = case.run(isa, &pool, &packed, token..token + 1);
+                    for ((matrix, together), alone) in case.matrices.iter().zip(&together).zip(&alone) {
+                        for row in 0..matrix.rows {
+                            let expected = matrix.output(row, &case.q[token], case.q_scales[token]).to_bits();
+                            prop_assert_eq!(together.row(token)[row].to_bits(), expected, "{} together", isa.name());
+                            prop_assert_eq!(alone.row(0)[row].to_bits(), expected, "{} alone", isa.name());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_of_nothing_give_nothing() {
+        let pool = Pool::new(2).unwrap();
+        for (rows, cols, tokens) in [(0, 5, 2), (5, 0, 2), (5, 5, 0)] {
+            let plain = Plain {
+                rows,
+                cols,
+                trits: vec![1; rows * cols],
+                scales: Scales::Tensor(1.0),
+            };
+            let case = Case {
+                matrices: vec![plain],
+                q: vec![vec![1; cols]; tokens],
+                q_scales: vec![1.0; tokens],
+            };
+            for isa in available() {
+                let outs = case.run(isa, &pool, &[case.matrices[0].pack(&pool)], 0..tokens);
+                assert_eq!(outs[0].as_slice(), vec![0.0; rows * tokens]);
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "input features")]
+    fn a_matrix_of_other_width_panics() {
+        let pool = Pool::new(1).unwrap();
+        let plain = Plain {
+            rows: 4,
+            cols: 8,
+            trits: vec![0; 32],
+            scales: Scales::Tensor(1.0),
+        };
+        let (mut x, mut out) = (Quantized::new(9), Rows::new(4));
+        x.set_tokens(1);
+        matmul(available()[0], &pool, &x, &[&plain.pack(&pool)], &mut [&mut out]);
+    }
+}

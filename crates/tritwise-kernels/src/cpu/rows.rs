@@ -95,7 +95,8 @@ pub struct QuantizedRow<'a> {
 impl Quantized {
     /// No rows yet, of `width` features each.
     pub fn new(width: usize) -> Self {
-        let padded = width.next_multiple_of(LINE_COLS);
+        // A line at least, like the panels of a matrix without columns.
+        let padded = width.next_multiple_of(LINE_COLS).max(LINE_COLS);
         Self {
             width,
             padded,
@@ -130,7 +131,7 @@ impl Quantized {
     pub fn rows_mut(&mut self) -> impl ExactSizeIterator<Item = QuantizedRow<'_>> + Send {
         let width = self.width;
         self.values
-            .chunks_exact_mut(self.padded.max(1))
+            .chunks_exact_mut(self.padded)
             .zip(&mut self.scales)
             .zip(&mut self.sums)
             .take(self.tokens)

@@ -4,4 +4,4 @@ mod pool;
 mod shards;
 
 pub(crate) use pool::Pool;
-pub(crate) use shards::{ColumnShard, ColumnShards, for_each_index, for_each_shard};
+pub(crate) use shards::{ColumnShard, ColumnShards, for_each_shard};

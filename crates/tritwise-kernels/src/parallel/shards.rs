@@ -1,7 +1,7 @@
 //! Work handed out in pieces, so that an uneven core or a busy neighbour does
 //! not stall a region.
 //!
-//! All three forms have one shape: an atomic cursor counts pieces, each worker
+//! Both forms have one shape: an atomic cursor counts pieces, each worker
 //! takes the next until none is left, and nothing is held while a piece is
 //! worked on. One worker alone would do everything, so a region whose work is
 //! small may just as well run on the caller.
@@ -11,16 +11,6 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Pool;
-
-/// Calls `f` once for every index below `count`, on all threads of `pool`.
-pub(crate) fn for_each_index(pool: &Pool, count: usize, f: &(dyn Fn(usize) + Sync)) {
-    let cursor = Cursor::new(count);
-    pool.run(&|_worker| {
-        while let Some(index) = cursor.next() {
-            f(index);
-        }
-    });
-}
 
 /// Calls `f(i, shard)` once for every run of `shard_len` elements of `out` (the
 /// last may be shorter), on all threads of `pool`; shard `i` starts at element
@@ -183,12 +173,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_index_comes_once() {
+    fn every_number_comes_once() {
         for threads in 1..=4 {
             let pool = Pool::new(threads).unwrap();
             let seen: Vec<AtomicUsize> = (0..1000).map(|_| AtomicUsize::new(0)).collect();
-            for_each_index(&pool, seen.len(), &|i| {
-                seen[i].fetch_add(1, Ordering::Relaxed);
+            let cursor = Cursor::new(seen.len());
+            pool.run(&|_| {
+                while let Some(i) = cursor.next() {
+                    seen[i].fetch_add(1, Ordering::Relaxed);
+                }
             });
             assert!(seen.iter().all(|seen| seen.load(Ordering::Relaxed) == 1));
         }

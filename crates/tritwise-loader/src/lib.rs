@@ -17,12 +17,13 @@
 //! checkpoint says that it was trained so: in GGUF files of the `bitnet`
 //! architectures, and under the `online` mode of transformers.
 //!
-//! [`describe`] lists what is in a file, also in one that [`open`] refuses.
+//! [`convert`] writes any of them as a GGUF file; [`describe`] lists what is in a file, also in one that [`open`] refuses.
 #![deny(unsafe_code)]
 
 mod bytes;
 mod config;
 mod container;
+mod convert;
 mod describe;
 mod error;
 mod gguf;
@@ -32,6 +33,7 @@ mod open;
 mod source;
 mod vocabulary;
 
+pub use convert::{Conversion, Progress, Stage, convert, write_gguf};
 pub use describe::{Description, TensorDescription, describe};
 pub use open::{Options, open, open_bytes};
 pub use source::Source;

@@ -58,7 +58,12 @@ impl Folder {
         })
     }
 
-    pub(crate) fn special_tokens(&self) -> SpecialTokens {
+    /// How errors name the tokenizer's file.
+    pub(crate) fn tokenizer_label(&self) -> String {
+        self.path.join("tokenizer.json").display().to_string()
+    }
+
+    fn special_tokens(&self) -> SpecialTokens {
         let configs = [&self.generation_config, &self.config];
         let bos_text = text(&self.tokenizer_config["bos_token"]);
         let eos_text = text(&self.tokenizer_config["eos_token"]);
@@ -113,7 +118,7 @@ impl Vocabulary {
                 let Some(tokenizer) = &folder.tokenizer else {
                     return Ok(None);
                 };
-                let label = folder.path.join("tokenizer.json").display().to_string();
+                let label = folder.tokenizer_label();
                 let tokenizer = Tokenizer::from_json(tokenizer, &folder.special_tokens());
                 tokenizer.map(Some).map_err(|error| file_error(&label, error))
             }

@@ -10,8 +10,6 @@ impl Stage for Greedy {
     }
 
     fn apply(&mut self, candidates: &mut Candidates, _history: &[u32]) {
-        if let Some(best) = candidates.best() {
-            candidates.retain(|candidate| candidate.id == best.id);
-        }
+        candidates.keep_best(1);
     }
 }

@@ -1,3 +1,4 @@
+use super::saturate;
 use crate::{Candidates, Error, Stage};
 
 /// Makes tokens of the recent past less likely (Keskar et al., CTRL, arXiv 1909.05858, section 4.1).
@@ -11,7 +12,8 @@ use crate::{Candidates, Error, Stage};
 /// ```
 ///
 /// A token counts once, however often it occurs among the last `window`
-/// tokens. θ = 1 and `window` = 0 change nothing; θ < 1 favours repetition.
+/// tokens. θ = 1 and `window` = 0 change nothing; θ < 1 favours repetition. A
+/// finite logit stays finite.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RepetitionPenalty {
     theta: f32,
@@ -58,11 +60,12 @@ impl Stage for RepetitionPenalty {
         for &id in &self.seen {
             if let Some(index) = candidates.find(id) {
                 let logit = &mut candidates.as_mut_slice()[index].logit;
-                *logit = if *logit > 0.0 {
+                let scaled = if *logit > 0.0 {
                     *logit / self.theta
                 } else {
                     *logit * self.theta
                 };
+                *logit = saturate(*logit, scaled);
             }
         }
     }

@@ -1,10 +1,11 @@
+use super::saturate;
 use crate::{Candidates, Error, Stage};
 
 /// Divides every logit by a temperature: below 1 sharpens, above 1 flattens
 /// the distribution (Ackley, Hinton and Sejnowski 1985, the Boltzmann machine).
 ///
-/// A quotient beyond `f32` becomes infinite, which with the least temperature
-/// allowed takes a logit above 10³⁵.
+/// A finite logit stays finite: a quotient beyond `f32`, which takes a logit
+/// above 10³⁵, becomes the largest number and not a certainty.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Temperature {
     t: f32,
@@ -38,7 +39,7 @@ impl Stage for Temperature {
     fn apply(&mut self, candidates: &mut Candidates, _history: &[u32]) {
         if self.t != 1.0 {
             for candidate in candidates.as_mut_slice() {
-                candidate.logit /= self.t;
+                candidate.logit = saturate(candidate.logit, candidate.logit / self.t);
             }
         }
     }

@@ -1,0 +1,729 @@
+//! Every instruction set's float operations: the scalar one's bits, and near the exact value.
+//!
+//! Outputs are filled with NaN before each call and what must not be read holds NaN, so an element that
+//! was skipped or a lane that leaked shows.
+
+mod support;
+
+use support::{Random, bits, ulps};
+use tritwise_kernels::arch::{
+    ATTEND_CHUNK, Angles, Halves, Isa, KEY_BLOCK, KvHead, NormWeight, Queries, TableRows, available,
+};
+use tritwise_tensor::{Activation, DenseEncoding, RopeStyle};
+
+/// Lengths around the lane count, and some that models have.
+const LENGTHS: [usize; 18] = [1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 47, 64, 100, 127, 256, 257, 640, 699];
+
+fn scalar() -> &'static dyn Isa {
+    *available().last().expect("the scalar one is always there")
+}
+
+/// Calls `f` with every instruction set and holds its result against the scalar one's.
+fn same_bits<T: PartialEq + std::fmt::Debug>(what: &str, f: impl Fn(&'static dyn Isa) -> T) -> T {
+    let expected = f(scalar());
+    for isa in available() {
+        assert!(f(isa) == expected, "{what}: {} differs from scalar", isa.name());
+    }
+    expected
+}
+
+/// Rows to try at each length: plain, wild, and with what is not a number.
+fn rows(random: &mut Random, len: usize) -> Vec<Vec<f32>> {
+    let mut special = random.plain(len);
+    special[random.below(len)] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][random.below(3)];
+    vec![
+        random.plain(len),
+        random.wild(len),
+        vec![0.0; len],
+        special,
+        random.any(len),
+    ]
+}
+
+#[test]
+fn exp_is_within_an_ulp_everywhere() {
+    // Every 61st pattern of both signs, and every one near the ends of the range.
+    let mut x: Vec<f32> = (0..=u32::MAX / 61).map(|i| f32::from_bits(i * 61)).collect();
+    for edge in [
+        -104.0_f32,
+        -103.972_08,
+        -87.336_55,
+        -0.0,
+        0.0,
+        0.346_573_6,
+        88.722_84,
+        89.0,
+    ] {
+        x.extend((0..2000).map(|i| f32::from_bits(edge.to_bits().wrapping_add(i).wrapping_sub(1000))));
+    }
+    for isa in available()
+        .into_iter()
+        .filter(|isa| isa.name() != "scalar")
+        .chain([scalar()])
+    {
+        let mut y = x.clone();
+        // The scalar one is slow; that it has the same bits is the next test.
+        let step = if isa.name() == "scalar" { 97 } else { 1 };
+        let mut worst = (0.0, 0.0);
+        isa.exp(&mut y);
+        for (x, y) in x.iter().zip(&y).step_by(step) {
+            if x.is_nan() {
+                assert!(y.is_nan(), "{}: exp({x}) = {y}", isa.name());
+                continue;
+            }
+            let error = ulps(*y, f64::from(*x).exp());
+            if error > worst.0 {
+                worst = (error, *x);
+            }
+        }
+        assert!(worst.0 <= 1.0, "{}: {} ulp at {}", isa.name(), worst.0, worst.1);
+    }
+}
+
+#[test]
+fn exp_at_its_ends() {
+    for isa in available() {
+        let mut x = [
+            f32::NEG_INFINITY,
+            -200.0,
+            -104.0,
+            -0.0,
+            0.0,
+            1.0,
+            89.0,
+            f32::INFINITY,
+            f32::NAN,
+        ];
+        isa.exp(&mut x);
+        assert_eq!(bits(&x[..5]), bits(&[0.0, 0.0, 0.0, 1.0, 1.0]), "{}", isa.name());
+        assert_eq!(
+            bits(&x[6..]),
+            bits(&[f32::INFINITY, f32::INFINITY, f32::NAN]),
+            "{}",
+            isa.name()
+        );
+    }
+}
+
+#[test]
+fn exp_has_the_same_bits() {
+    let mut random = Random(1);
+    let mut x: Vec<f32> = (0..100_000).map(|_| 110.0 * random.unit()).collect();
+    x.extend(random.any(100_000));
+    same_bits("exp", |isa| {
+        let mut y = x.clone();
+        isa.exp(&mut y);
+        bits(&y)
+    });
+}
+
+/// `Σ x²` as it is defined: sixteen partials, then the tree.
+fn sum_of_squares(x: &[f32]) -> f32 {
+    let mut partials = [0.0_f32; 16];
+    for (i, x) in x.iter().enumerate() {
+        partials[i % 16] = x.mul_add(*x, partials[i % 16]);
+    }
+    tree(partials)
+}
+
+fn tree(mut partials: [f32; 16]) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            partials[i] += partials[i + half];
+        }
+    }
+    partials[0]
+}
+
+#[test]
+fn normalize_is_its_formula() {
+    let mut random = Random(2);
+    for len in LENGTHS {
+        let weight = random.plain(len);
+        for x in rows(&mut random, len) {
+            let got = same_bits("normalize", |isa| {
+                let mut out = vec![f32::NAN; len];
+                isa.normalize(
+                    &x,
+                    NormWeight {
+                        weight: &weight,
+                        eps: 1e-5,
+                    },
+                    &mut out,
+                );
+                bits(&out)
+            });
+            let r = 1.0 / (sum_of_squares(&x) / len as f32 + 1e-5).sqrt();
+            let expected: Vec<f32> = x.iter().zip(&weight).map(|(x, g)| (x * r) * g).collect();
+            assert_eq!(got, bits(&expected), "len={len}");
+        }
+    }
+}
+
+#[test]
+fn quantize_is_its_formula() {
+    let mut random = Random(3);
+    for len in LENGTHS {
+        let weight = random.plain(len);
+        for (x, normed) in rows(&mut random, len)
+            .into_iter()
+            .flat_map(|x| [(x.clone(), false), (x, true)])
+        {
+            let norm = normed.then_some(NormWeight {
+                weight: &weight,
+                eps: 1e-6,
+            });
+            let (codes, scale, sum) = same_bits("quantize", |isa| {
+                let mut codes = vec![99; len];
+                let (scale, sum) = isa.quantize(&x, norm, &mut codes);
+                (codes, bits(&[scale]), sum)
+            });
+            let mut row = x.clone();
+            if let Some(norm) = norm {
+                scalar().normalize(&x, norm, &mut row);
+            }
+            if row.iter().any(|x| !x.is_finite()) {
+                assert_eq!((codes, scale, sum), (vec![0; len], bits(&[f32::NAN]), 0), "len={len}");
+                continue;
+            }
+            let absmax = row.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
+            let s = 127.0 / absmax.max(1e-5);
+            let expected: Vec<i8> = row
+                .iter()
+                .map(|x| (x * s).round_ties_even().clamp(-128.0, 127.0) as i8)
+                .collect();
+            assert_eq!((&codes, scale), (&expected, bits(&[s])), "len={len}");
+            assert_eq!(sum, expected.iter().map(|q| i32::from(*q)).sum::<i32>());
+        }
+    }
+}
+
+#[test]
+fn quantize_rounds_ties_to_even() {
+    // The largest is 127, so the factor is 1.
+    let x = [127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, -126.5, 126.5];
+    for isa in available() {
+        let mut codes = [0; 9];
+        assert_eq!(isa.quantize(&x, None, &mut codes), (1.0, 127));
+        assert_eq!(codes, [127, 0, 2, 2, 0, -2, -2, -126, 126], "{}", isa.name());
+    }
+}
+
+#[test]
+fn gate_is_its_formula() {
+    let mut random = Random(4);
+    for len in LENGTHS {
+        for x in rows(&mut random, len) {
+            let up = random.plain(len);
+            for activation in [Activation::SquaredRelu, Activation::Silu] {
+                let got = same_bits("gate", |isa| {
+                    let mut gate = x.clone();
+                    isa.gate(activation, &mut gate, &up);
+                    bits(&gate)
+                });
+                for ((got, x), up) in got.iter().zip(&x).zip(&up) {
+                    let expected = match activation {
+                        Activation::SquaredRelu if x.is_nan() => f32::NAN,
+                        Activation::SquaredRelu => x.max(0.0) * x.max(0.0) * up,
+                        Activation::Silu => {
+                            let mut e = [-x];
+                            scalar().exp(&mut e);
+                            x / (1.0 + e[0]) * up
+                        }
+                    };
+                    assert_eq!(
+                        bits(&[f32::from_bits(*got)]),
+                        bits(&[expected]),
+                        "{activation:?}({x}) · {up}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn add_adds() {
+    let mut random = Random(5);
+    for len in LENGTHS {
+        for x in rows(&mut random, len) {
+            let y = random.wild(len);
+            let got = same_bits("add", |isa| {
+                let mut sum = x.clone();
+                isa.add(&mut sum, &y);
+                bits(&sum)
+            });
+            let expected: Vec<f32> = x.iter().zip(&y).map(|(x, y)| x + y).collect();
+            assert_eq!(got, bits(&expected));
+        }
+    }
+}
+
+#[test]
+fn rotate_turns_pairs() {
+    let mut random = Random(6);
+    for head_dim in [2, 8, 30, 32, 50, 64, 96, 100, 128, 256] {
+        for style in [RopeStyle::Halves, RopeStyle::Interleaved] {
+            let partner = |i: usize| match style {
+                RopeStyle::Halves => (i + head_dim / 2) % head_dim,
+                RopeStyle::Interleaved => i ^ 1,
+            };
+            let angle = random.plain(head_dim);
+            let theta = |i: usize| angle[i.min(partner(i))];
+            let cos: Vec<f32> = (0..head_dim).map(|i| theta(i).cos()).collect();
+            let sin: Vec<f32> = (0..head_dim)
+                .map(|i| {
+                    if i < partner(i) {
+                        -theta(i).sin()
+                    } else {
+                        theta(i).sin()
+                    }
+                })
+                .collect();
+            let heads = random.plain(3 * head_dim);
+            let got = same_bits("rotate", |isa| {
+                let mut heads = heads.clone();
+                isa.rotate(style, Angles { cos: &cos, sin: &sin }, &mut heads);
+                bits(&heads)
+            });
+            for (head, got) in heads.chunks(head_dim).zip(got.chunks(head_dim)) {
+                for i in 0..head_dim {
+                    let (a, b) = (head[i], head[partner(i)]);
+                    let product = b * theta(i).sin();
+                    let expected = a.mul_add(theta(i).cos(), if i < partner(i) { -product } else { product });
+                    assert_eq!(got[i], expected.to_bits(), "{style:?} head_dim={head_dim} i={i}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_binary16_decodes() {
+    let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    let got = same_bits("decode F16", |isa| {
+        let mut out = vec![9.0; 1 << 16];
+        isa.decode(TableRows::new(DenseEncoding::F16, 1, 1 << 16, &all), &mut out);
+        bits(&out)
+    });
+    for (bits, got) in (0..=u16::MAX).zip(got) {
+        // The definition, in exact arithmetic.
+        let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023) / 1024.0);
+        let magnitude = match exponent {
+            0 => fraction * 2_f32.powi(-14),
+            31 if fraction == 0.0 => f32::INFINITY,
+            31 => f32::NAN,
+            _ => (1.0 + fraction) * 2_f32.powi(exponent - 15),
+        };
+        let expected = if bits >> 15 == 0 { magnitude } else { -magnitude };
+        assert_eq!(got, support::bits(&[expected])[0], "{bits:#06x}");
+    }
+}
+
+#[test]
+fn binary16_rounds_to_nearest_even() {
+    let mut random = Random(7);
+    let mut x = random.any(200_000);
+    x.extend(random.plain(50_000));
+    // The places where rounding decides: every binary16, the middle to its neighbour, and one bit to each side.
+    for half in 0..0x7c00_u16 {
+        let (low, high) = (
+            half::f16::from_bits(half).to_f32(),
+            half::f16::from_bits(half + 1).to_f32(),
+        );
+        let middle = if high.is_infinite() {
+            65520.0
+        } else {
+            (low + high) / 2.0
+        };
+        x.extend([low, middle.next_down(), middle, middle.next_up(), -middle]);
+    }
+    x.resize(x.len().next_multiple_of(16), 0.0);
+    let got = same_bits("store_value", |isa| {
+        let mut out = vec![[0xff; 32]; x.len() / 16];
+        isa.store_value(&x, &mut out);
+        let halves = out
+            .as_flattened()
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .map(|h| u16::from_le_bytes(*h));
+        // All NaNs alike.
+        halves
+            .map(|h| if h & 0x7fff > 0x7c00 { 0x7e00 } else { h })
+            .collect::<Vec<u16>>()
+    });
+    for (x, got) in x.iter().zip(got) {
+        let got = half::f16::from_bits(got).to_f64();
+        if x.is_nan() {
+            assert!(got.is_nan(), "{x}");
+            continue;
+        }
+        // Nearest among the neighbours; beyond the largest by half a step, infinite.
+        let expected = half::f16::from_f64(f64::from(*x)).to_f64();
+        assert_eq!(got.to_bits(), expected.to_bits(), "{x}");
+    }
+}
+
+#[test]
+fn keys_go_to_their_lane() {
+    let mut random = Random(8);
+    for head_dim in [2, 30, 64, 100] {
+        let keys: Vec<Vec<f32>> = (0..KEY_BLOCK).map(|_| random.plain(head_dim)).collect();
+        let block = same_bits("store_key", |isa| {
+            let mut block = vec![[0xff; 32]; head_dim];
+            for (slot, key) in keys.iter().enumerate() {
+                isa.store_key(key, slot, &mut block);
+            }
+            block
+        });
+        for (slot, key) in keys.iter().enumerate() {
+            for (d, k) in key.iter().enumerate() {
+                let half = half::f16::from_le_bytes([block[d][2 * slot], block[d][2 * slot + 1]]);
+                assert_eq!(half, half::f16::from_f32(*k));
+            }
+        }
+    }
+}
+
+/// A past of `len` positions whose unused places hold NaN.
+struct Past {
+    head_dim: usize,
+    keys: Vec<Halves>,
+    values: Vec<Halves>,
+    /// As rounded to binary16, `[position][head_dim]`.
+    k: Vec<Vec<f64>>,
+    v: Vec<Vec<f64>>,
+}
+
+impl Past {
+    fn new(random: &mut Random, head_dim: usize, len: usize) -> Self {
+        let tiles = head_dim.div_ceil(16);
+        let mut past = Self {
+            head_dim,
+            keys: vec![[0xff; 32]; (len.div_ceil(KEY_BLOCK) + 1) * head_dim],
+            values: vec![[0xff; 32]; (len + 1) * tiles],
+            k: Vec::new(),
+            v: Vec::new(),
+        };
+        for pos in 0..len {
+            let (k, v) = (random.plain(head_dim), random.plain(head_dim));
+            let block = &mut past.keys[pos / KEY_BLOCK * head_dim..][..head_dim];
+            scalar().store_key(&k, pos % KEY_BLOCK, block);
+            scalar().store_value(&v, &mut past.values[pos * tiles..][..tiles]);
+            past.k
+                .push(k.iter().map(|k| half::f16::from_f32(*k).to_f64()).collect());
+            past.v
+                .push(v.iter().map(|v| half::f16::from_f32(*v).to_f64()).collect());
+        }
+        past
+    }
+
+    fn as_head(&self) -> KvHead<'_> {
+        KvHead {
+            head_dim: self.head_dim,
+            keys: &self.keys,
+            values: &self.values,
+        }
+    }
+
+    /// Softmax attention of one query over positions `0..=pos`, in `f64`.
+    fn exact(&self, q: &[f32], pos: usize) -> Vec<f64> {
+        let scale = 1.0 / (self.head_dim as f64).sqrt();
+        let score = |k: &Vec<f64>| k.iter().zip(q).map(|(k, q)| k * f64::from(*q)).sum::<f64>() * scale;
+        let scores: Vec<f64> = self.k[..=pos].iter().map(score).collect();
+        let max = scores.iter().fold(f64::NEG_INFINITY, |max, s| max.max(*s));
+        let e: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
+        let sum: f64 = e.iter().sum();
+        let weighed = |d: usize| e.iter().zip(&self.v).map(|(e, v)| e * v[d]).sum::<f64>() / sum;
+        (0..self.head_dim).map(weighed).collect()
+    }
+}
+
+#[test]
+fn attend_is_softmax_attention() {
+    let mut random = Random(9);
+    for head_dim in [2, 64, 96, 100, 128, 256] {
+        for pos in [0, 1, 15, 16, 255, 256, 257, 600] {
+            let past = Past::new(&mut random, head_dim, pos + 1);
+            for heads in [1, 2, 3, 4, 5] {
+                let q = random.plain(heads * head_dim);
+                let queries = Queries {
+                    values: &q,
+                    stride: heads * head_dim,
+                    rows: 1,
+                    heads,
+                    start: pos,
+                };
+                let got = same_bits("attend", |isa| {
+                    let mut out = vec![f32::NAN; heads * head_dim];
+                    isa.attend(past.as_head(), queries, &mut out);
+                    bits(&out)
+                });
+                for (q, got) in q.chunks(head_dim).zip(got.chunks(head_dim)) {
+                    for (got, exact) in got.iter().zip(past.exact(q, pos)) {
+                        let got = f64::from(f32::from_bits(*got));
+                        assert!(
+                            (got - exact).abs() < 2e-5,
+                            "head_dim={head_dim} pos={pos}: {got} for {exact}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_prompt_attend_as_one_by_one() {
+    let mut random = Random(10);
+    for (head_dim, heads) in [(64, 1), (128, 4), (100, 3), (96, 40)] {
+        for (start, rows) in [(0, 40), (250, 12), (256, 5), (500, 33)] {
+            let past = Past::new(&mut random, head_dim, start + rows);
+            let stride = heads * head_dim + 24;
+            let q = random.plain(rows * stride);
+            for isa in available() {
+                let mut together = vec![f32::NAN; rows * stride];
+                let queries = Queries {
+                    values: &q,
+                    stride,
+                    rows,
+                    heads,
+                    start,
+                };
+                isa.attend(past.as_head(), queries, &mut together);
+                for row in 0..rows {
+                    for head in 0..heads {
+                        let first = row * stride + head * head_dim;
+                        let alone = Queries {
+                            values: &q[first..],
+                            stride,
+                            rows: 1,
+                            heads: 1,
+                            start: start + row,
+                        };
+                        let mut out = vec![f32::NAN; head_dim];
+                        isa.attend(past.as_head(), alone, &mut out);
+                        assert_eq!(
+                            out,
+                            together[first..][..head_dim],
+                            "{} row={row} head={head}",
+                            isa.name()
+                        );
+                    }
+                    // What lies between the rows is not the operation's.
+                    assert!(
+                        together[row * stride..][heads * head_dim..stride]
+                            .iter()
+                            .all(|x| x.is_nan())
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn chunks_merge_as_documented() {
+    let mut random = Random(11);
+    let head_dim = 32;
+    let len = 2 * ATTEND_CHUNK + 70;
+    let past = Past::new(&mut random, head_dim, len);
+    let q = random.plain(head_dim);
+    let mut out = vec![f32::NAN; head_dim];
+    let queries = Queries {
+        values: &q,
+        stride: head_dim,
+        rows: 1,
+        heads: 1,
+        start: len - 1,
+    };
+    scalar().attend(past.as_head(), queries, &mut out);
+
+    let exp = |x: f32| {
+        let mut x = [x];
+        scalar().exp(&mut x);
+        x[0]
+    };
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    let mut running: Option<(f32, f32, Vec<f32>)> = None;
+    for base in (0..len).step_by(ATTEND_CHUNK) {
+        let chunk = base..len.min(base + ATTEND_CHUNK);
+        let dot = |k: &Vec<f64>| k.iter().zip(&q).fold(0.0_f32, |sum, (k, q)| q.mul_add(*k as f32, sum));
+        let scores: Vec<f32> = past.k[chunk.clone()].iter().map(|k| dot(k) * scale).collect();
+        let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let e: Vec<f32> = scores.iter().map(|s| exp(s - max)).collect();
+        let mut partials = [0.0; 16];
+        for (j, e) in e.iter().enumerate() {
+            partials[j % 16] += e;
+        }
+        let weigh = |d: usize| {
+            e.iter()
+                .zip(&past.v[chunk.clone()])
+                .fold(0.0_f32, |o, (e, v)| e.mul_add(v[d] as f32, o))
+        };
+        let (sum, o) = (tree(partials), (0..head_dim).map(weigh).collect::<Vec<f32>>());
+        running = Some(match running {
+            None => (max, sum, o),
+            Some((max_a, sum_a, o_a)) => {
+                let m = max_a.max(max);
+                let (a, b) = (exp(max_a - m), exp(max - m));
+                let o = o_a.iter().zip(&o).map(|(o_a, o)| o_a.mul_add(a, o * b)).collect();
+                (m, sum_a.mul_add(a, sum * b), o)
+            }
+        });
+    }
+    let (_, sum, o) = running.unwrap();
+    let expected: Vec<f32> = o.iter().map(|o| o / sum).collect();
+    assert_eq!(bits(&out), bits(&expected));
+}
+
+#[test]
+fn scores_that_are_not_numbers_make_nan() {
+    let mut random = Random(12);
+    let past = Past::new(&mut random, 64, 300);
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut q = random.plain(64);
+        q[3] = bad;
+        let queries = Queries {
+            values: &q,
+            stride: 64,
+            rows: 1,
+            heads: 1,
+            start: 299,
+        };
+        same_bits("attend", |isa| {
+            let mut out = vec![0.0; 64];
+            isa.attend(past.as_head(), queries, &mut out);
+            assert!(out.iter().all(|x| x.is_nan()), "{}", isa.name());
+        });
+    }
+}
+
+/// A table of random weights: its bytes, and the weights as the encoding defines them.
+fn table(random: &mut Random, encoding: DenseEncoding, rows: usize, cols: usize) -> (Vec<u8>, Vec<f32>) {
+    let half = |random: &mut Random| half::f16::from_f32(random.unit());
+    let mut bytes = Vec::new();
+    let mut weights = Vec::new();
+    match encoding {
+        DenseEncoding::F32 => {
+            weights = random.wild(rows * cols);
+            bytes.extend(weights.iter().flat_map(|w| w.to_le_bytes()));
+        }
+        DenseEncoding::F16 => {
+            for _ in 0..rows * cols {
+                let w = half::f16::from_bits(random.bits() as u16 & 0xbfff);
+                bytes.extend(w.to_le_bytes());
+                weights.push(w.to_f32());
+            }
+        }
+        DenseEncoding::Bf16 => {
+            for w in random.plain(rows * cols) {
+                let w = f32::from_bits(w.to_bits() & 0xffff_0000);
+                bytes.extend(&w.to_le_bytes()[2..]);
+                weights.push(w);
+            }
+        }
+        DenseEncoding::Q8_0 => {
+            for _ in 0..rows * cols / 32 {
+                let d = half(random);
+                let q = random.bytes(32);
+                bytes.extend(d.to_le_bytes());
+                bytes.extend(&q);
+                weights.extend(q.iter().map(|q| d.to_f32() * f32::from(*q as i8)));
+            }
+        }
+        DenseEncoding::Q6K => {
+            for _ in 0..rows * cols / 256 {
+                let d = half(random);
+                let block = random.bytes(208);
+                for e in 0..256 {
+                    let (h, q, l) = (e / 128, e % 128 / 32, e % 32);
+                    let low = block[64 * h + l + 32 * (q % 2)] >> (4 * (q / 2)) & 15;
+                    let high = block[128 + 32 * h + l] >> (2 * q) & 3;
+                    let scale = f32::from(block[192 + 8 * h + 2 * q + l / 16] as i8);
+                    weights.push((d.to_f32() * scale) * f32::from(i16::from(low | high << 4) - 32));
+                }
+                bytes.extend(block);
+                bytes.extend(d.to_le_bytes());
+            }
+        }
+    }
+    (bytes, weights)
+}
+
+const ENCODINGS: [(DenseEncoding, &[usize]); 5] = [
+    (DenseEncoding::F32, &[1, 15, 16, 33, 100, 640]),
+    (DenseEncoding::F16, &[1, 15, 16, 33, 100, 640]),
+    (DenseEncoding::Bf16, &[1, 15, 16, 33, 100, 640]),
+    (DenseEncoding::Q8_0, &[32, 64, 96, 640]),
+    (DenseEncoding::Q6K, &[256, 768]),
+];
+
+#[test]
+fn table_rows_decode_exactly() {
+    let mut random = Random(13);
+    for (encoding, widths) in ENCODINGS {
+        for &cols in widths {
+            let (bytes, weights) = table(&mut random, encoding, 3, cols);
+            let table = TableRows::new(encoding, 3, cols, &bytes);
+            for (row, weights) in weights.chunks(cols).enumerate() {
+                let got = same_bits("decode", |isa| {
+                    let mut out = vec![f32::NAN; cols];
+                    isa.decode(table.slice(row, 1), &mut out);
+                    bits(&out)
+                });
+                assert_eq!(got, bits(weights), "{encoding:?} cols={cols} row={row}");
+            }
+        }
+    }
+}
+
+#[test]
+fn project_is_a_dot_product_in_sixteen_partials() {
+    let mut random = Random(14);
+    for (encoding, widths) in ENCODINGS {
+        for &cols in widths {
+            for (rows, tokens) in [(1, 1), (4, 1), (7, 1), (9, 2), (6, 3), (5, 4), (11, 9)] {
+                let (bytes, weights) = table(&mut random, encoding, rows, cols);
+                let padded = cols.next_multiple_of(16);
+                let mut x = vec![0.0; tokens * padded];
+                for x in x.chunks_mut(padded) {
+                    x[..cols].copy_from_slice(&random.plain(cols));
+                }
+                let got = same_bits("project", |isa| {
+                    let mut out = vec![f32::NAN; tokens * rows];
+                    isa.project(TableRows::new(encoding, rows, cols, &bytes), &x, &mut out);
+                    bits(&out)
+                });
+                for (t, x) in x.chunks(padded).enumerate() {
+                    for (r, weights) in weights.chunks(cols).enumerate() {
+                        let mut partials = [0.0_f32; 16];
+                        for (i, (w, x)) in weights.iter().zip(x).enumerate() {
+                            partials[i % 16] = w.mul_add(*x, partials[i % 16]);
+                        }
+                        let got = f32::from_bits(got[t * rows + r]);
+                        // `==` and not the bits: padding makes +0 of a partial that is -0.
+                        assert_eq!(got, tree(partials), "{encoding:?} cols={cols} row={r} token={t}");
+                        let exact: f64 = weights.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+                        let size: f64 = weights
+                            .iter()
+                            .zip(x)
+                            .map(|(w, x)| (f64::from(*w) * f64::from(*x)).abs())
+                            .sum();
+                        assert!(
+                            (f64::from(got) - exact).abs() <= 1e-5 * size + 1e-30,
+                            "{got} for {exact}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "rows of")]
+fn table_rows_of_the_wrong_size_are_refused() {
+    TableRows::new(DenseEncoding::F16, 2, 8, &[0; 31]);
+}

@@ -19,7 +19,7 @@ struct Args {
     /// A file that holds the text, as UTF-8.
     #[arg(long)]
     file: Option<PathBuf>,
-    /// Leave out the beginning-of-text token that the file asks for.
+    /// Leave out the tokens that the file asks to put around a text.
     #[arg(long)]
     no_bos: bool,
     /// Print {"ids": […]} instead of one token per line.
@@ -39,17 +39,16 @@ fn run(args: &Args) -> Result {
         (None, Some(file)) => std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?,
         (None, None) => unreachable!("clap requires one of them"),
     };
-    let mut ids = tokenizer.encode(&text, Special::Parse)?;
-    if !args.no_bos {
-        if let Some(bos) = tokenizer.bos_to_add(&ids) {
-            ids.insert(0, bos);
-        }
-    }
+    let ids = if args.no_bos {
+        tokenizer.encode(&text, Special::Parse)?
+    } else {
+        tokenizer.encode_prompt(&text, Special::Parse)?
+    };
     if args.json {
         print_json(&json!({ "ids": ids }));
     } else {
         for id in ids {
-            println!("{id:>8}  {:?}", String::from_utf8_lossy(&tokenizer.token_bytes(id)));
+            println!("{id:>8}  {:?}", tokenizer.token_text(id).unwrap_or_default());
         }
     }
     Ok(())

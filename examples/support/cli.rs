@@ -12,13 +12,15 @@ use tritwise::{Model, ModelBuilder};
 pub type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// The bundled model; see docs/bundled-model.md.
-const BUNDLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/stories-8m.gguf");
+pub fn bundled() -> PathBuf {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/assets/stories-8m.gguf").into()
+}
 
 /// Which checkpoint to open.
 #[derive(Debug, Args)]
 pub struct ModelPath {
     /// A GGUF file or a Hugging Face folder; by default the bundled story model.
-    #[arg(long, short, value_name = "PATH", default_value = BUNDLED, hide_default_value = true)]
+    #[arg(long, short, value_name = "PATH", default_value_os_t = bundled(), hide_default_value = true)]
     pub model: PathBuf,
 }
 

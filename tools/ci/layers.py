@@ -10,7 +10,7 @@ import sys
 
 OURS = "tritwise"
 ALLOWED = {
-    "tritwise-tensor": {"bytemuck", "half", "thiserror"},
+    "tritwise-tensor": {"half", "thiserror"},
     "tritwise-gguf": {"thiserror"},
     "tritwise-tokenizer": {"serde_json", "thiserror", "tokenizers"},
     "tritwise-sampling": {"libm", "rand_core", "rand_xoshiro", "thiserror"},

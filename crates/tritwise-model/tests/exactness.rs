@@ -4,12 +4,12 @@
 mod support;
 
 use support::{Random, RandomCheckpoint, bitnet, llama};
-use tritwise_kernels::{Cpu, arch};
+use tritwise_kernels::{CpuBackend, arch};
 use tritwise_model::{Error, Model, Sequence, Turn, Wanted};
 use tritwise_tensor::Config;
 
-fn model(config: &Config, isa: &str, threads: usize) -> Model<Cpu> {
-    let cpu = Cpu::builder().isa(isa).threads(threads).build().expect("the instruction set is available");
+fn model(config: &Config, isa: &str, threads: usize) -> Model<CpuBackend> {
+    let cpu = CpuBackend::builder().isa(isa).threads(threads).build().expect("the instruction set is available");
     Model::load(cpu, &RandomCheckpoint::new(config.clone(), 1), 700, &mut |_| {}).expect("the checkpoint is whole")
 }
 
@@ -19,7 +19,7 @@ fn text(len: usize, seed: u64, vocab: usize) -> Vec<u32> {
 }
 
 /// Logits of every token, evaluated in calls of the given sizes.
-fn logits(model: &Model<Cpu>, tokens: &[u32], cuts: &[usize]) -> Vec<u32> {
+fn logits(model: &Model<CpuBackend>, tokens: &[u32], cuts: &[usize]) -> Vec<u32> {
     let mut sequence = model.sequence(700);
     let mut workspace = model.workspace();
     let mut all = Vec::new();
@@ -67,7 +67,7 @@ fn neighbours_in_a_batch_change_nothing() {
     let texts: Vec<Vec<u32>> = [5, 1, 17, 32].iter().zip(10..).map(|(&n, seed)| text(n, seed, config.vocab)).collect();
     let alone: Vec<Vec<u32>> = texts.iter().map(|t| logits(&model, t, &[t.len()])).collect();
 
-    let mut sequences: Vec<Sequence<Cpu>> = texts.iter().map(|_| model.sequence(64)).collect();
+    let mut sequences: Vec<Sequence<CpuBackend>> = texts.iter().map(|_| model.sequence(64)).collect();
     let mut workspace = model.workspace();
     let mut batch: Vec<_> = sequences
         .iter_mut()
@@ -102,7 +102,7 @@ fn truncated_and_forked_sequences_go_on_as_fresh_ones_would() {
     let expected = logits(&model, &[&head[..], &tail].concat(), &[26])[20 * config.vocab..].to_vec();
 
     let mut workspace = model.workspace();
-    let mut run = |sequence: &mut Sequence<Cpu>, tokens: &[u32]| {
+    let mut run = |sequence: &mut Sequence<CpuBackend>, tokens: &[u32]| {
         let turn = Turn { sequence, tokens, wanted: Wanted::All };
         bits(model.forward(&mut workspace, &mut [turn]).expect("tokens fit").as_slice())
     };

@@ -3,7 +3,7 @@
 mod support;
 
 use support::{Random, RandomCheckpoint, bitnet, llama};
-use tritwise_kernels::Cpu;
+use tritwise_kernels::CpuBackend;
 use tritwise_model::{Model, Turn, Wanted};
 use tritwise_tensor::{Activation, LayerTensor, RopeScaling, RopeStyle, TensorId};
 
@@ -14,7 +14,7 @@ fn logits_agree_with_the_formulas() {
         let mut random = Random(9);
         let tokens: Vec<u32> = (0..40).map(|_| random.below(checkpoint.config.vocab as u32)).collect();
         let expected = reference(&checkpoint, &tokens);
-        let cpu = Cpu::builder().threads(1).build().expect("a CPU has a backend");
+        let cpu = CpuBackend::builder().threads(1).build().expect("a CPU has a backend");
         let model = Model::load(cpu, &checkpoint, 64, &mut |_| {}).expect("the checkpoint is whole");
         let (mut sequence, mut workspace) = (model.sequence(64), model.workspace());
         let turn = Turn { sequence: &mut sequence, tokens: &tokens, wanted: Wanted::All };

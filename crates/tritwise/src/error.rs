@@ -6,10 +6,10 @@
 pub enum Error {
     /// The checkpoint could not be opened or understood.
     #[error(transparent)]
-    Open(#[from] tritwise_loader::Error),
+    Open(#[from] tritwise_tensor::CheckpointError),
     /// The forced instruction set or thread count cannot be had.
     #[error(transparent)]
-    Cpu(#[from] tritwise_kernels::Error),
+    Cpu(#[from] tritwise_kernels::cpu::CpuError),
     /// The graph could not be built, or a forward call could not run.
     #[error(transparent)]
     Model(#[from] tritwise_model::Error),

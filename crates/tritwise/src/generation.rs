@@ -1,10 +1,11 @@
 //! Text as it is made.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tritwise_sampling::Sampler;
-use tritwise_tokenizer::{StopStrings, Utf8Stream};
+use tritwise_tokenizer::{Special, StopStrings, Utf8Stream};
 
 use crate::{Cancel, Error, Sampling, Session};
 
@@ -22,6 +23,9 @@ pub struct Generation<'s> {
     max_tokens: usize,
     utf8: Utf8Stream,
     stops: StopStrings,
+    /// Bytes of the tokens made, and of the text released.
+    made: usize,
+    released: usize,
     summary: Summary,
     ended: bool,
 }
@@ -56,7 +60,8 @@ pub struct Summary {
 pub enum StopReason {
     /// The model made an end-of-generation token.
     End,
-    /// The text reached this stop string, which is not part of it.
+    /// The text reached this stop string, which is part neither of the pieces
+    /// nor of the session.
     Stop(String),
     /// As many tokens as were asked for.
     MaxTokens,
@@ -83,7 +88,9 @@ impl<'s> Generation<'s> {
             cancel,
             max_tokens: sampling.max_tokens,
             utf8: Utf8Stream::new(),
-            stops: StopStrings::new(sampling.stops.iter().cloned()),
+            stops: StopStrings::new(&sampling.stops)?,
+            made: 0,
+            released: 0,
             summary,
             ended: false,
         })
@@ -118,31 +125,59 @@ impl<'s> Generation<'s> {
         self.summary.tokens += 1;
 
         let tokenizer = self.session.model().tokenizer()?;
-        if tokenizer.is_end(token) {
+        if tokenizer.is_eog(token) {
             return Ok(self.end(StopReason::End));
         }
-        let text = self.utf8.push(&tokenizer.token_bytes(token));
-        let text = self.stops.push(&text);
-        if let Some(stop) = self.stops.matched() {
-            let stop = stop.to_owned();
-            self.ended = true;
-            self.summary.stop_reason = Some(StopReason::Stop(stop));
+        let bytes = tokenizer.token_bytes(token);
+        self.made += bytes.len();
+        let (mut whole, mut text) = (String::new(), String::new());
+        self.utf8.push(bytes, &mut whole);
+        let stop = self.stops.push(&whole, &mut text);
+        self.released += text.len();
+        if let Some(stop) = stop {
+            self.stopped_at(stop);
+            self.take_back(self.made.saturating_sub(self.released))?;
         }
         Ok(text)
     }
 
     /// Ends the generation and releases the text that was held back.
     fn end(&mut self, reason: StopReason) -> String {
-        self.ended = true;
-        let rest = self.utf8.finish();
-        let mut text = self.stops.push(&rest);
-        if let Some(stop) = self.stops.matched() {
-            self.summary.stop_reason = Some(StopReason::Stop(stop.to_owned()));
-        } else {
-            text.push_str(&self.stops.finish());
-            self.summary.stop_reason = Some(reason);
+        let (mut whole, mut text) = (String::new(), String::new());
+        self.utf8.finish(&mut whole);
+        match self.stops.push(&whole, &mut text) {
+            Some(stop) => self.stopped_at(stop),
+            None => {
+                self.stops.finish(&mut text);
+                self.ended = true;
+                self.summary.stop_reason = Some(reason);
+            }
         }
         text
+    }
+
+    fn stopped_at(&mut self, stop: usize) {
+        self.ended = true;
+        self.summary.stop_reason = Some(StopReason::Stop(self.stops.stops()[stop].clone()));
+    }
+
+    /// Takes `excess` bytes off the session's end, so that its text is what
+    /// was released and not the stop string too.
+    ///
+    /// A token that is only partly wanted is replaced by tokens for that part.
+    fn take_back(&mut self, mut excess: usize) -> Result<(), Error> {
+        let model = Arc::clone(self.session.model());
+        let tokenizer = model.tokenizer()?;
+        while let Some(&last) = self.session.tokens().last().filter(|_| excess > 0) {
+            let bytes = tokenizer.token_bytes(last);
+            self.session.truncate(self.session.tokens().len() - 1);
+            if let Some(wanted) = bytes.len().checked_sub(excess).filter(|&wanted| wanted > 0) {
+                let part = String::from_utf8_lossy(&bytes[..wanted]);
+                tokenizer.encode(&part, Special::Text)?.into_iter().for_each(|id| self.session.append(id));
+            }
+            excess = excess.saturating_sub(bytes.len());
+        }
+        Ok(())
     }
 }
 

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tritwise_kernels::Cpu;
-use tritwise_loader::{I2sLayout, Options, Source};
+use tritwise_kernels::CpuBackend;
+use tritwise_loader::{Options, Source};
 use tritwise_model::Progress;
-use tritwise_tensor::{Checkpoint, Config};
+use tritwise_tensor::{Checkpoint, Config, I2sLayout};
 use tritwise_tokenizer::Tokenizer;
 
 use crate::{Error, Session};
@@ -28,7 +28,7 @@ pub struct Model {
 /// What sessions share.
 pub(crate) struct Inner {
     name: String,
-    pub(crate) network: tritwise_model::Model<Cpu>,
+    pub(crate) network: tritwise_model::Model<CpuBackend>,
     tokenizer: Option<Tokenizer>,
     load_time: Duration,
 }
@@ -84,7 +84,7 @@ impl Model {
 
     /// The graph and its weights, for callers that want logits and batches
     /// rather than text.
-    pub fn network(&self) -> &tritwise_model::Model<Cpu> {
+    pub fn network(&self) -> &tritwise_model::Model<CpuBackend> {
         &self.inner.network
     }
 }
@@ -167,7 +167,7 @@ impl ModelBuilder {
     }
 
     fn load(self, source: &Source, start: Instant) -> Result<Model, Error> {
-        let mut cpu = Cpu::builder();
+        let mut cpu = CpuBackend::builder().from_env();
         if let Some(threads) = self.threads {
             cpu = cpu.threads(threads);
         }

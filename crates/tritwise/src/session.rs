@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use tritwise_kernels::Cpu;
+use tritwise_kernels::CpuBackend;
 use tritwise_model::{Logits, Sequence, Turn, Wanted, Workspace};
+use tritwise_tokenizer::Special;
 
 use crate::model::Inner;
 use crate::{Cancel, Error, Generation, Sampling};
@@ -23,8 +24,8 @@ pub struct Session {
     model: Arc<Inner>,
     /// The whole text. Those from `sequence.len()` on are not yet evaluated.
     tokens: Vec<u32>,
-    sequence: Sequence<Cpu>,
-    workspace: Workspace<Cpu>,
+    sequence: Sequence<CpuBackend>,
+    workspace: Workspace<CpuBackend>,
 }
 
 impl Session {
@@ -41,7 +42,7 @@ impl Session {
     /// # Errors
     /// The checkpoint has no tokenizer, or the context is full.
     pub fn push(&mut self, text: &str) -> Result<(), Error> {
-        self.push_text(text, tritwise_tokenizer::Special::Parse)
+        self.push_text(text, Special::Parse)
     }
 
     /// Adds text in which control tokens have no power: `<|eot_id|>` is nine characters.
@@ -49,14 +50,15 @@ impl Session {
     /// # Errors
     /// The checkpoint has no tokenizer, or the context is full.
     pub fn push_plain(&mut self, text: &str) -> Result<(), Error> {
-        self.push_text(text, tritwise_tokenizer::Special::Text)
+        self.push_text(text, Special::Text)
     }
 
-    fn push_text(&mut self, text: &str, special: tritwise_tokenizer::Special) -> Result<(), Error> {
+    fn push_text(&mut self, text: &str, special: Special) -> Result<(), Error> {
         let model = Arc::clone(&self.model);
         let tokenizer = model.tokenizer()?;
         let ids = tokenizer.encode(text, special)?;
-        let bos = self.tokens.is_empty().then(|| tokenizer.bos_to_add(&ids)).flatten();
+        let bos = tokenizer.bos().filter(|_| self.tokens.is_empty() && tokenizer.add_bos());
+        let bos = bos.filter(|bos| ids.first() != Some(bos));
         self.room_for(ids.len() + usize::from(bos.is_some()))?;
         self.tokens.extend(bos);
         self.tokens.extend(ids);
@@ -122,7 +124,7 @@ impl Session {
     /// As for [`generate`](Self::generate).
     pub fn generate_until(&mut self, sampling: &Sampling, cancel: &Cancel) -> Result<Generation<'_>, Error> {
         if self.tokens.is_empty() {
-            let bos = self.model.tokenizer()?.bos_to_add(&[]).ok_or(Error::EmptyPrompt)?;
+            let bos = self.model.tokenizer()?.bos().ok_or(Error::EmptyPrompt)?;
             self.push_tokens(&[bos])?;
         }
         Generation::new(self, sampling, cancel.clone())

@@ -23,7 +23,7 @@ import numpy as np
 from gguf import GGMLQuantizationType as Type
 
 import bitnet_numpy
-from tokenizer import TOKENS
+from tokenizer import MERGES, TOKENS
 
 # ------------------------------------------------------------------------------------------------------- encodings.gguf
 
@@ -174,7 +174,7 @@ def write_model(path, arch, model, encode, file_type):
         "tokenizer.ggml.pre": ("gpt-2", V.STRING),
         "tokenizer.ggml.tokens": (TOKENS, V.STRING),
         "tokenizer.ggml.token_type": ([3] + [1] * (len(TOKENS) - 1), V.INT32),
-        "tokenizer.ggml.merges": ([], V.STRING),
+        "tokenizer.ggml.merges": ([" ".join(m) for m in MERGES], V.STRING),
         "tokenizer.ggml.bos_token_id": (0, u32),
         "tokenizer.ggml.eos_token_id": (0, u32),
         "tokenizer.ggml.add_bos_token": (False, V.BOOL),

@@ -1,9 +1,10 @@
-"""A tokenizer for the fixtures: one token per printable ASCII character, so that each folder is a whole checkpoint."""
+"""A tokenizer for the fixtures, so that each folder is a whole checkpoint: printable ASCII characters and one merge."""
 
 import json
 
-# Byte-level BPE without merges writes the space as Ġ.
-TOKENS = ["<|end|>", "Ġ", *(chr(c) for c in range(0x21, 0x7F))]
+# Byte-level BPE writes the space as Ġ. The tilde makes room for a merge.
+TOKENS = ["<|end|>", "Ġ", *(chr(c) for c in range(0x21, 0x7E)), "th"]
+MERGES = [("t", "h")]
 VOCAB = len(TOKENS)
 
 
@@ -23,7 +24,7 @@ def write_tokenizer(folder):
         "model": {
             "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
             "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
-            "vocab": {token: i for i, token in enumerate(TOKENS)}, "merges": [],
+            "vocab": {token: i for i, token in enumerate(TOKENS)}, "merges": MERGES,
         },
     }  # fmt: skip
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": TOKENS[0], "bos_token": TOKENS[0]}

@@ -96,7 +96,11 @@ impl CpuBuilder {
             return Err(CpuError::Threads { threads });
         }
         let pool = Pool::new(threads).map_err(|source| CpuError::Spawn { threads, source })?;
-        Ok(CpuBackend { isa, pool, head_input: Default::default() })
+        Ok(CpuBackend {
+            isa,
+            pool,
+            head_input: Default::default(),
+        })
     }
 }
 

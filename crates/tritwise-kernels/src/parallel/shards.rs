@@ -94,7 +94,7 @@ impl<'a, T> ColumnShards<'a, T> {
     /// `shard_cols` is zero, or `matrix` is not whole rows.
     pub(crate) fn new(matrix: &'a mut [T], width: usize, shard_cols: usize) -> Self {
         assert!(shard_cols > 0, "a shard has columns");
-        let rows = if width == 0 { 0 } else { matrix.len() / width };
+        let rows = matrix.len().checked_div(width).unwrap_or(0);
         assert_eq!(matrix.len(), rows * width, "whole rows");
         Self {
             elements: matrix.as_mut_ptr(),

@@ -177,33 +177,45 @@ impl Tile<'_> {
         let lines = panels[0].len();
         let x: [&[Run]; T] =
             std::array::from_fn(|t| self.x.row(self.first + t, lines * LINE_COLS).as_chunks::<LINE_COLS>().0);
-        let mask = _mm512_set1_epi8(3);
         let mut sums = [[_mm512_setzero_si512(); T]; P];
         for i in 0..lines {
-            let mut line = [_mm512_setzero_si512(); P];
-            for p in 0..P {
-                line[p] = bytemuck::cast(panels[p][i].0);
-            }
-            for f in 0..4 {
-                let mut codes = [_mm512_setzero_si512(); P];
-                for p in 0..P {
-                    // Bits that come in from the byte above fall to the mask.
-                    codes[p] = _mm512_and_si512(_mm512_srlv_epi32(line[p], _mm512_set1_epi32(2 * f as i32)), mask);
-                }
-                for t in 0..T {
-                    let words: [i32; 4] = bytemuck::cast(x[t][i]);
-                    let word = _mm512_set1_epi32(words[f]);
-                    for p in 0..P {
-                        sums[p][t] = _mm512_dpbusd_epi32(sums[p][t], codes[p], word);
-                    }
-                }
-            }
+            step::<0, P, T>(panels, x, i, &mut sums);
+            step::<1, P, T>(panels, x, i, &mut sums);
+            step::<2, P, T>(panels, x, i, &mut sums);
+            step::<3, P, T>(panels, x, i, &mut sums);
         }
         for (p, sums) in sums.into_iter().enumerate() {
             for (t, sum) in sums.into_iter().enumerate() {
                 let sum: [i32; PANEL_ROWS] = bytemuck::cast(sum);
                 self.out[t * self.rows + p * PANEL_ROWS..][..PANEL_ROWS].copy_from_slice(&sum);
             }
+        }
+    }
+}
+
+/// Adds field `F` of line `i` of `P` panels, times the activations of `T` tokens.
+///
+/// Written out four times by its caller: as a loop over `F` the compiler left
+/// some tiles rolled, with their sums in memory, at three quarters of the speed.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+#[inline]
+fn step<const F: usize, const P: usize, const T: usize>(
+    panels: [&[Line]; P],
+    x: [&[Run]; T],
+    i: usize,
+    sums: &mut [[__m512i; T]; P],
+) {
+    let mut codes = [_mm512_setzero_si512(); P];
+    for (codes, panel) in codes.iter_mut().zip(panels) {
+        // Bits that come in from the byte above fall to the mask.
+        let field = _mm512_srlv_epi32(bytemuck::cast(panel[i].0), _mm512_set1_epi32(2 * F as i32));
+        *codes = _mm512_and_si512(field, _mm512_set1_epi8(3));
+    }
+    for (t, x) in x.into_iter().enumerate() {
+        let words: [i32; 4] = bytemuck::cast(x[i]);
+        let word = _mm512_set1_epi32(words[F]);
+        for (sums, codes) in sums.iter_mut().zip(codes) {
+            sums[t] = _mm512_dpbusd_epi32(sums[t], codes, word);
         }
     }
 }

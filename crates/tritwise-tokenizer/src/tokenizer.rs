@@ -107,7 +107,9 @@ impl Tokenizer {
     /// The text of `ids`, control tokens left out.
     ///
     /// The inverse of [`encode`](Self::encode) for a whole text: the space that
-    /// a SentencePiece vocabulary puts in front of a text is taken away again.
+    /// a SentencePiece vocabulary puts in front of a text is taken away again
+    /// (not so the one after each token found inside a text, nor is a U+2581 in
+    /// the text told from the space it stands for).
     /// Bytes that are no UTF-8, as when `ids` were cut inside a character,
     /// become U+FFFD. For a text that grows token by token use
     /// [`token_bytes`](Self::token_bytes) with a [`Utf8Stream`](crate::Utf8Stream).

@@ -4,8 +4,11 @@ use tritwise_tensor::{Activation, DenseEncoding, RopeStyle};
 
 use super::sealed::Sealed;
 
-/// Sixteen little-endian binary16 numbers: the unit of the key/value cache.
+/// Sixteen little-endian binary16 numbers: the usual unit of the key/value cache.
 pub type Halves = [u8; 32];
+
+/// Sixteen little-endian binary32 numbers: the unit of an exact key/value cache.
+pub type Singles = [u8; 64];
 
 /// Positions that share a block of keys, one per lane.
 pub const KEY_BLOCK: usize = 16;
@@ -40,13 +43,13 @@ pub struct Angles<'a> {
 ///
 /// A lane of a score belongs to a key, a lane of an output to a feature.
 #[derive(Debug, Clone, Copy)]
-pub struct KvHead<'a> {
+pub struct KvHead<'a, U = Halves> {
     /// Width of a head.
     pub head_dim: usize,
-    /// `head_dim` × [`Halves`] per block of [`KEY_BLOCK`] positions.
-    pub keys: &'a [Halves],
-    /// `head_dim.div_ceil(16)` × [`Halves`] per position.
-    pub values: &'a [Halves],
+    /// `head_dim` units per block of [`KEY_BLOCK`] positions.
+    pub keys: &'a [U],
+    /// `head_dim.div_ceil(16)` units per position.
+    pub values: &'a [U],
 }
 
 /// Queries of consecutive positions that share a kv head.
@@ -185,6 +188,12 @@ pub trait FloatOps: Sealed {
     /// Rounds a value to binary16, padded with zeros to whole [`Halves`].
     fn store_value(&self, value: &[f32], out: &mut [Halves]);
 
+    /// As [`store_key`](Self::store_key), without rounding.
+    fn store_key_f32(&self, key: &[f32], slot: usize, block: &mut [Singles]);
+
+    /// As [`store_value`](Self::store_value), without rounding.
+    fn store_value_f32(&self, value: &[f32], out: &mut [Singles]);
+
     /// Causal attention of each query over the positions up to its own.
     ///
     /// In chunks of [`ATTEND_CHUNK`] positions: `score = (Σ_d q[d]·k[d]) · 1/√head_dim`,
@@ -193,6 +202,9 @@ pub trait FloatOps: Sealed {
     /// `m` (Milakov and Gimelshein, arXiv 1805.02867), and the result is `o / l`.
     /// Positions behind a query are not read.
     fn attend(&self, past: KvHead<'_>, queries: Queries<'_>, out: &mut [f32]);
+
+    /// As [`attend`](Self::attend), over keys and values that were not rounded.
+    fn attend_f32(&self, past: KvHead<'_, Singles>, queries: Queries<'_>, out: &mut [f32]);
 
     /// The weights of one table row, as `f32`.
     fn decode(&self, row: TableRows<'_>, out: &mut [f32]);

@@ -131,6 +131,11 @@ pub trait IntegerOps: Sealed {
     /// # Panics
     /// A row of `x` is shorter than `panels.cols()`, or `out.len() != x.tokens() * rows`.
     fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]);
+
+    /// Does nothing but this instruction set's multiply-adds, on registers alone,
+    /// `rounds` times over, and returns how many: timed, it is the ceiling that a
+    /// product's speed can be compared with.
+    fn peak_macs(&self, rounds: usize) -> u64;
 }
 
 /// Columns up to which every sum is exact: code 3 times activation -128, in each.

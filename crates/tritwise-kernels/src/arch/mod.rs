@@ -19,7 +19,7 @@ mod x86_64;
 mod float;
 mod integer;
 
-pub use float::{ATTEND_CHUNK, Angles, FloatOps, Halves, KEY_BLOCK, KvHead, NormWeight, Queries, TableRows};
+pub use float::{ATTEND_CHUNK, Angles, FloatOps, Halves, KEY_BLOCK, KvHead, NormWeight, Queries, Singles, TableRows};
 pub use integer::{Activations, IntegerOps, LINE_COLS, Line, MAX_COLS, PANEL_ROWS, Panels};
 
 /// One instruction set's kernels.

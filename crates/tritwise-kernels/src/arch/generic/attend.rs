@@ -17,7 +17,7 @@
 //! of the kv head, and in a chunk that lies wholly in the past the rows of a
 //! prompt as well.
 
-use crate::arch::{ATTEND_CHUNK, Halves, KEY_BLOCK, KvHead, Queries};
+use crate::arch::{ATTEND_CHUNK, Halves, KEY_BLOCK, KvHead, Queries, Singles};
 
 use super::exp::{exp, exp_one};
 use super::{LANES, Lanes, load_at, store_at};
@@ -31,33 +31,79 @@ const CHUNK_BLOCKS: usize = ATTEND_CHUNK / KEY_BLOCK;
 /// One chunk's scores, and then exponentials, of one query.
 type Scores = [[f32; KEY_BLOCK]; CHUNK_BLOCKS];
 
-/// Rounds a key to binary16 as lane `slot` of a block.
-#[inline(always)]
-pub(in crate::arch) fn store_key<L: Lanes>(isa: L, key: &[f32], slot: usize, block: &mut [Halves]) {
-    assert_eq!(key.len(), block.len(), "one line of a block per feature");
-    assert!(slot < KEY_BLOCK, "a block has {KEY_BLOCK} positions");
-    for (start, lines) in (0..key.len()).step_by(LANES).zip(block.chunks_mut(LANES)) {
-        let mut halves = [0; 2 * LANES];
-        isa.store_f16(load_at(isa, key, start), &mut halves);
-        let (halves, _) = halves.as_chunks::<2>();
-        for (line, half) in lines.iter_mut().zip(halves) {
-            line[2 * slot..][..2].copy_from_slice(half);
+/// Sixteen numbers of a cache, as they are stored.
+pub(in crate::arch) trait Unit: Copy + AsRef<[u8]> + AsMut<[u8]> {
+    /// No bits set: sixteen zeros.
+    const ZERO: Self;
+
+    fn load<L: Lanes>(isa: L, unit: &Self) -> L::F32;
+    fn store<L: Lanes>(isa: L, x: L::F32, unit: &mut Self);
+}
+
+impl Unit for Halves {
+    const ZERO: Self = [0; 2 * LANES];
+
+    #[inline(always)]
+    fn load<L: Lanes>(isa: L, unit: &Self) -> L::F32 {
+        isa.load_f16(unit)
+    }
+
+    #[inline(always)]
+    fn store<L: Lanes>(isa: L, x: L::F32, unit: &mut Self) {
+        isa.store_f16(x, unit);
+    }
+}
+
+impl Unit for Singles {
+    const ZERO: Self = [0; 4 * LANES];
+
+    #[inline(always)]
+    fn load<L: Lanes>(isa: L, unit: &Self) -> L::F32 {
+        isa.load_f32(unit)
+    }
+
+    #[inline(always)]
+    fn store<L: Lanes>(isa: L, x: L::F32, unit: &mut Self) {
+        let mut lanes = [0.0; LANES];
+        isa.store(x, &mut lanes);
+        for (bytes, lane) in unit.as_chunks_mut().0.iter_mut().zip(lanes) {
+            *bytes = lane.to_le_bytes();
         }
     }
 }
 
-/// Rounds a value to binary16, padded with zeros.
+/// Stores a key as lane `slot` of a block.
 #[inline(always)]
-pub(in crate::arch) fn store_value<L: Lanes>(isa: L, value: &[f32], out: &mut [Halves]) {
+pub(in crate::arch) fn store_key<L: Lanes, U: Unit>(isa: L, key: &[f32], slot: usize, block: &mut [U]) {
+    assert_eq!(key.len(), block.len(), "one line of a block per feature");
+    assert!(slot < KEY_BLOCK, "a block has {KEY_BLOCK} positions");
+    let size = size_of::<U>() / LANES;
+    for (start, lines) in (0..key.len()).step_by(LANES).zip(block.chunks_mut(LANES)) {
+        let mut unit = U::ZERO;
+        U::store(isa, load_at(isa, key, start), &mut unit);
+        for (line, number) in lines.iter_mut().zip(unit.as_ref().chunks_exact(size)) {
+            line.as_mut()[size * slot..][..size].copy_from_slice(number);
+        }
+    }
+}
+
+/// Stores a value, padded with zeros.
+#[inline(always)]
+pub(in crate::arch) fn store_value<L: Lanes, U: Unit>(isa: L, value: &[f32], out: &mut [U]) {
     assert_eq!(value.len().div_ceil(LANES), out.len(), "the value, padded");
-    for (start, halves) in (0..value.len()).step_by(LANES).zip(out) {
-        isa.store_f16(load_at(isa, value, start), halves);
+    for (start, unit) in (0..value.len()).step_by(LANES).zip(out) {
+        U::store(isa, load_at(isa, value, start), unit);
     }
 }
 
 /// Attention of each query over the positions up to its own.
 #[inline(always)]
-pub(in crate::arch) fn attend<L: Lanes>(isa: L, past: KvHead<'_>, queries: Queries<'_>, out: &mut [f32]) {
+pub(in crate::arch) fn attend<L: Lanes, U: Unit>(
+    isa: L,
+    past: KvHead<'_, U>,
+    queries: Queries<'_>,
+    out: &mut [f32],
+) {
     let task = Task::new(past, queries);
     let count = queries.rows * queries.heads;
     for first in (0..count).step_by(QUERIES) {
@@ -66,18 +112,18 @@ pub(in crate::arch) fn attend<L: Lanes>(isa: L, past: KvHead<'_>, queries: Queri
 }
 
 /// The operands, with what is derived from them.
-struct Task<'a> {
-    past: KvHead<'a>,
+struct Task<'a, U> {
+    past: KvHead<'a, U>,
     queries: Queries<'a>,
-    /// [`Halves`] per value.
+    /// Units per value.
     tiles: usize,
     /// `1 / √head_dim`.
     scale: f32,
 }
 
-impl<'a> Task<'a> {
+impl<'a, U: Unit> Task<'a, U> {
     #[inline(always)]
-    fn new(past: KvHead<'a>, queries: Queries<'a>) -> Self {
+    fn new(past: KvHead<'a, U>, queries: Queries<'a>) -> Self {
         Self {
             past,
             queries,
@@ -109,7 +155,7 @@ struct Running {
 
 /// Queries `first..first + count`, at most [`QUERIES`].
 #[inline(always)]
-fn attend_some<L: Lanes>(isa: L, task: &Task<'_>, first: usize, count: usize, out: &mut [f32]) {
+fn attend_some<L: Lanes, U: Unit>(isa: L, task: &Task<'_, U>, first: usize, count: usize, out: &mut [f32]) {
     let mut running = [Running { max: 0.0, sum: 0.0 }; QUERIES];
     let end = task.queries.start + (first + count - 1) / task.queries.heads + 1;
     for base in (0..end).step_by(ATTEND_CHUNK) {
@@ -123,9 +169,9 @@ fn attend_some<L: Lanes>(isa: L, task: &Task<'_>, first: usize, count: usize, ou
             let index = first + i;
             i += match (visible, alike) {
                 (0, _) => 1,
-                (_, 4) => attend_chunk::<L, 4, 1>(isa, task, index, base, visible, &mut running[i..], out),
-                (_, 2 | 3) => attend_chunk::<L, 2, 2>(isa, task, index, base, visible, &mut running[i..], out),
-                _ => attend_chunk::<L, 1, 4>(isa, task, index, base, visible, &mut running[i..], out),
+                (_, 4) => attend_chunk::<L, U, 4, 1>(isa, task, index, base, visible, &mut running[i..], out),
+                (_, 2 | 3) => attend_chunk::<L, U, 2, 2>(isa, task, index, base, visible, &mut running[i..], out),
+                _ => attend_chunk::<L, U, 1, 4>(isa, task, index, base, visible, &mut running[i..], out),
             };
         }
     }
@@ -142,9 +188,9 @@ fn attend_some<L: Lanes>(isa: L, task: &Task<'_>, first: usize, count: usize, ou
 /// Takes `Q` queries from `index` through `visible` positions from `base`, and
 /// returns `Q`. `N` vectors per query are summed at a time.
 #[inline(always)]
-fn attend_chunk<L: Lanes, const Q: usize, const N: usize>(
+fn attend_chunk<L: Lanes, U: Unit, const Q: usize, const N: usize>(
     isa: L,
-    task: &Task<'_>,
+    task: &Task<'_, U>,
     index: usize,
     base: usize,
     visible: usize,
@@ -164,7 +210,7 @@ fn attend_chunk<L: Lanes, const Q: usize, const N: usize>(
     let mut scores: [Scores; Q] = [[[0.0; KEY_BLOCK]; CHUNK_BLOCKS]; Q];
     let mut block = 0;
     while block + N <= blocks {
-        score::<L, Q, N>(
+        score::<L, U, Q, N>(
             isa,
             task.scale,
             &keys[block * head_dim..][..N * head_dim],
@@ -175,7 +221,7 @@ fn attend_chunk<L: Lanes, const Q: usize, const N: usize>(
         block += N;
     }
     while block < blocks {
-        score::<L, Q, 1>(
+        score::<L, U, Q, 1>(
             isa,
             task.scale,
             &keys[block * head_dim..][..head_dim],
@@ -208,11 +254,11 @@ fn attend_chunk<L: Lanes, const Q: usize, const N: usize>(
     let values = &task.past.values[base * tiles..][..visible * tiles];
     let mut tile = 0;
     while tile + N <= tiles {
-        weigh::<L, Q, N>(isa, values, tiles, tile, head_dim, &scores, &merges, &offsets, out);
+        weigh::<L, U, Q, N>(isa, values, tiles, tile, head_dim, &scores, &merges, &offsets, out);
         tile += N;
     }
     while tile < tiles {
-        weigh::<L, Q, 1>(isa, values, tiles, tile, head_dim, &scores, &merges, &offsets, out);
+        weigh::<L, U, Q, 1>(isa, values, tiles, tile, head_dim, &scores, &merges, &offsets, out);
         tile += 1;
     }
     Q
@@ -220,23 +266,23 @@ fn attend_chunk<L: Lanes, const Q: usize, const N: usize>(
 
 /// The scores of `N` blocks of keys.
 #[inline(always)]
-fn score<L: Lanes, const Q: usize, const N: usize>(
+fn score<L: Lanes, U: Unit, const Q: usize, const N: usize>(
     isa: L,
     scale: f32,
-    keys: &[Halves],
+    keys: &[U],
     queries: &[&[f32]; Q],
     block: usize,
     scores: &mut [Scores; Q],
 ) {
     let head_dim = keys.len() / N;
-    let mut blocks: [&[Halves]; N] = [&[]; N];
+    let mut blocks: [&[U]; N] = [&[]; N];
     for n in 0..N {
         blocks[n] = &keys[n * head_dim..][..head_dim];
     }
     let mut sums = [[isa.splat(0.0); N]; Q];
     for d in 0..head_dim {
         for n in 0..N {
-            let k = isa.load_f16(&blocks[n][d]);
+            let k = U::load(isa, &blocks[n][d]);
             for q in 0..Q {
                 sums[q][n] = isa.fma(isa.splat(queries[q][d]), k, sums[q][n]);
             }
@@ -308,9 +354,9 @@ impl Merge {
 /// `Σ_j e_j · v_j` for `N` tiles of sixteen features from `tile`, merged into `out`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "the locals of `attend_chunk`, for two widths")]
-fn weigh<L: Lanes, const Q: usize, const N: usize>(
+fn weigh<L: Lanes, U: Unit, const Q: usize, const N: usize>(
     isa: L,
-    values: &[Halves],
+    values: &[U],
     tiles: usize,
     tile: usize,
     head_dim: usize,
@@ -323,7 +369,7 @@ fn weigh<L: Lanes, const Q: usize, const N: usize>(
     for (j, value) in values.chunks_exact(tiles).enumerate() {
         let value = &value[tile..][..N];
         for n in 0..N {
-            let v = isa.load_f16(&value[n]);
+            let v = U::load(isa, &value[n]);
             for q in 0..Q {
                 let e = scores[q].as_flattened()[j];
                 sums[q][n] = isa.fma(isa.splat(e), v, sums[q][n]);

@@ -81,6 +81,13 @@ macro_rules! float_ops {
                 fn attend(
                     past: $crate::arch::KvHead<'_>, queries: $crate::arch::Queries<'_>, out: &mut [f32]
                 ) = attend::attend;
+                fn store_key_f32(key: &[f32], slot: usize, block: &mut [$crate::arch::Singles]) = attend::store_key;
+                fn store_value_f32(value: &[f32], out: &mut [$crate::arch::Singles]) = attend::store_value;
+                fn attend_f32(
+                    past: $crate::arch::KvHead<'_, $crate::arch::Singles>,
+                    queries: $crate::arch::Queries<'_>,
+                    out: &mut [f32]
+                ) = attend::attend;
                 fn decode(row: $crate::arch::TableRows<'_>, out: &mut [f32]) = table::decode;
                 fn project(table: $crate::arch::TableRows<'_>, x: &[f32], out: &mut [f32]) = table::project;
             }

@@ -4,7 +4,7 @@ use tritwise_tensor::{Activation, RopeStyle};
 
 use super::Scalar;
 use crate::arch::generic::{attend, elementwise, exp, norm, rotate, table};
-use crate::arch::{Angles, FloatOps, Halves, KvHead, NormWeight, Queries, TableRows};
+use crate::arch::{Angles, FloatOps, Halves, KvHead, NormWeight, Queries, Singles, TableRows};
 
 impl FloatOps for Scalar {
     fn exp(&self, x: &mut [f32]) {
@@ -40,6 +40,18 @@ impl FloatOps for Scalar {
     }
 
     fn attend(&self, past: KvHead<'_>, queries: Queries<'_>, out: &mut [f32]) {
+        attend::attend(*self, past, queries, out);
+    }
+
+    fn store_key_f32(&self, key: &[f32], slot: usize, block: &mut [Singles]) {
+        attend::store_key(*self, key, slot, block);
+    }
+
+    fn store_value_f32(&self, value: &[f32], out: &mut [Singles]) {
+        attend::store_value(*self, value, out);
+    }
+
+    fn attend_f32(&self, past: KvHead<'_, Singles>, queries: Queries<'_>, out: &mut [f32]) {
         attend::attend(*self, past, queries, out);
     }
 

@@ -1,5 +1,7 @@
 //! Sums of code × activation, one code at a time: what the packed layout means.
 
+use std::hint::black_box;
+
 use super::Scalar;
 use crate::arch::{Activations, IntegerOps, LINE_COLS, Line, PANEL_ROWS, Panels};
 
@@ -20,6 +22,18 @@ impl IntegerOps for Scalar {
         for token in 0..x.tokens() {
             self.gemv(panels, x.row(token, panels.cols()), &mut out[token * rows..][..rows]);
         }
+    }
+
+    fn peak_macs(&self, rounds: usize) -> u64 {
+        let (codes, activations) = (black_box([1u8; 16]), black_box([-1i8; 16]));
+        let mut sums = [0i32; 16];
+        for _ in 0..rounds {
+            for ((sum, code), activation) in sums.iter_mut().zip(black_box(&codes)).zip(&activations) {
+                *sum = sum.wrapping_add(i32::from(*code) * i32::from(*activation));
+            }
+        }
+        black_box(sums);
+        (rounds * 16) as u64
     }
 }
 

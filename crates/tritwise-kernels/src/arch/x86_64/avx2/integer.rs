@@ -8,6 +8,7 @@
 //! bits wide.
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 use super::Avx2;
 use crate::arch::x86_64::prefetch;
@@ -28,6 +29,26 @@ impl IntegerOps for Avx2 {
         // SAFETY: `self` exists only where `detect` found these features.
         unsafe { gemm(panels, x, out) }
     }
+
+    fn peak_macs(&self, rounds: usize) -> u64 {
+        // SAFETY: `self` exists only where `detect` found these features.
+        unsafe { peak_macs(rounds) }
+    }
+}
+
+/// Eight independent chains of `vpmaddubsw` and the addition of its sixteen-bit sums.
+#[target_feature(enable = "avx2")]
+fn peak_macs(rounds: usize) -> u64 {
+    let activations = _mm256_set1_epi8(black_box(-1));
+    let mut sums = [_mm256_set1_epi8(black_box(1)); 8];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            // The sum is the operand too, or the product would be computed once for all rounds.
+            *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(*sum, activations));
+        }
+    }
+    black_box(sums);
+    (rounds * 8 * 32) as u64
 }
 
 /// Sixteen activations: what meets one line.

@@ -14,6 +14,7 @@
 //!   tokens, whose sums fill the registers: 2 panels × 12 tokens are 24 of 32.
 
 use std::arch::x86_64::*;
+use std::hint::black_box;
 
 use super::Avx512Vnni;
 use crate::arch::x86_64::prefetch;
@@ -36,6 +37,26 @@ impl IntegerOps for Avx512Vnni {
         // SAFETY: `self` exists only where `detect` found these features.
         unsafe { gemm(panels, x, out) }
     }
+
+    fn peak_macs(&self, rounds: usize) -> u64 {
+        // SAFETY: `self` exists only where `detect` found these features.
+        unsafe { peak_macs(rounds) }
+    }
+}
+
+/// Sixteen independent `vpdpbusd` a round: enough to hide the latency of each.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn peak_macs(rounds: usize) -> u64 {
+    let codes = _mm512_set1_epi8(black_box(1));
+    let activations = _mm512_set1_epi8(black_box(-1));
+    let mut sums = [_mm512_setzero_si512(); 16];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbusd_epi32(*sum, codes, activations);
+        }
+    }
+    black_box(sums);
+    (rounds * 16 * 64) as u64
 }
 
 /// Sixteen activations: what meets one line.

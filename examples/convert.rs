@@ -104,7 +104,7 @@ fn run(args: Args) -> Result {
     })?;
     bar.finish_and_clear();
     eprintln!(
-        "{}: {} bytes, equal to its source",
+        "{}: {} bytes, compared with its source",
         args.dst.display(),
         std::fs::metadata(&args.dst)?.len()
     );

@@ -117,13 +117,14 @@ impl fmt::Display for Value {
             Self::I16(v) => v.fmt(f),
             Self::U32(v) => v.fmt(f),
             Self::I32(v) => v.fmt(f),
-            Self::F32(v) => v.fmt(f),
+            // `{:?}` writes 1e300 where `{}` writes three hundred digits.
+            Self::F32(v) => write!(f, "{v:?}"),
             Self::Bool(v) => v.fmt(f),
             Self::String(v) => f.write_str(&quote(v)),
             Self::Array(v) => v.fmt(f),
             Self::U64(v) => v.fmt(f),
             Self::I64(v) => v.fmt(f),
-            Self::F64(v) => v.fmt(f),
+            Self::F64(v) => write!(f, "{v:?}"),
         }
     }
 }
@@ -345,6 +346,7 @@ mod tests {
         for (value, shown) in [
             (Value::U32(3), "3"),
             (Value::Bool(true), "true"),
+            (Value::F64(1e300), "1e300"),
             (Value::from(vec![1u8, 2]), "[1, 2]"),
             (Value::from(vec![1i32, 2, 3, 4, 5]), "[1, 2, 3, 4, … 5 in all]"),
             (Value::from(Vec::<f64>::new()), "[]"),

@@ -1,8 +1,8 @@
 //! An opened checkpoint.
 
 use tritwise_tensor::{
-    Checkpoint, CheckpointError, Config, DenseEncoding, DenseMatrix, FloatKind, I2sLayout, TensorError, TensorId,
-    Ternarize, TernaryEncoding, TernaryMatrix,
+    Checkpoint, CheckpointError, Config, DenseEncoding, DenseMatrix, FloatKind, I2sLayout, Scales, TensorError,
+    TensorId, Ternarize, TernaryEncoding, TernaryMatrix,
 };
 use tritwise_tokenizer::Tokenizer;
 
@@ -169,22 +169,38 @@ impl Source {
         .map_err(|error| self.container.refuse(stored, error))
     }
 
-    /// The side-car scale that some ports of the 1bitLLM models keep beside ±1 weights.
-    fn check_side_car(&self, name: &str) -> Result<(), CheckpointError> {
+    /// `matrix` times the scale that some ports of the 1bitLLM models keep in a tensor beside it.
+    fn with_side_car<'a>(
+        &'a self,
+        matrix: TernaryMatrix<'a>,
+        name: &str,
+    ) -> Result<TernaryMatrix<'a>, CheckpointError> {
         let side_car = format!("{}.scale", name.trim_end_matches(".weight"));
         let Some(stored) = self.container.take(&side_car) else {
-            return Ok(());
+            return Ok(matrix);
         };
         self.container.check_shape(stored, &[1])?;
-        match self.container.floats(stored)?[0] {
-            1.0 => Ok(()),
-            scale => Err(self.container.refuse(
-                stored,
-                format_args!(
-                    "is {scale}: scales outside the weights are not supported; convert the original checkpoint"
-                ),
-            )),
+        let factor = self.container.floats(stored)?[0];
+        if factor == 1.0 {
+            return Ok(matrix);
         }
+        let refuse = |message: &dyn std::fmt::Display| self.container.refuse(stored, message);
+        let Scales::Tensor(scale) = *matrix.scales() else {
+            return Err(refuse(
+                &"is a scale beside a matrix that has several of its own, which is not supported",
+            ));
+        };
+        // Such files are rare and their matrices small: writing one anew is simpler than a matrix with two scales.
+        let (rows, cols) = (matrix.rows(), matrix.cols());
+        let mut trits = vec![0; rows * cols];
+        for (row, out) in trits.chunks_exact_mut(cols).enumerate() {
+            matrix.read_row(row, out);
+        }
+        let encoding = TernaryEncoding::I2S(I2sLayout::A);
+        encoding
+            .encode(&trits, rows, cols, &Scales::Tensor(scale * factor))
+            .and_then(|bytes| TernaryMatrix::new(encoding, rows, cols, bytes, None))
+            .map_err(|error| refuse(&error))
     }
 }
 
@@ -198,8 +214,8 @@ impl Checkpoint for Source {
         match self.linear {
             Linear::ByType { i2s, floats } => {
                 let stored = self.container.need(&name, &id, &[rows, cols])?;
-                self.check_side_car(&name)?;
-                self.by_type(stored, rows, cols, i2s, floats)
+                let matrix = self.by_type(stored, rows, cols, i2s, floats)?;
+                self.with_side_car(matrix, &name)
             }
             Linear::Packed { reciprocal } => {
                 let stored = self.container.need(&name, &id, &[rows / 4, cols])?;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use support::machine::{Memory, int8_gmac_per_s, peak_rss};
 use support::{Compute, ModelPath, Result, bar, fail, print_json};
 use tritwise::Model;
+use tritwise::kernels::Backend;
 use tritwise::transformer::{Turn, Wanted};
 
 /// Measure a model's speed beside this machine's ceilings.
@@ -48,6 +49,33 @@ struct Args {
     json: bool,
 }
 
+/// What does not depend on the number of threads. Peak memory is taken before
+/// the measurement of bandwidth adds its own.
+struct Facts {
+    isa: &'static str,
+    load_s: f64,
+    peak_rss_bytes: Option<u64>,
+    weight_bytes: usize,
+    bytes_per_token: usize,
+}
+
+impl Facts {
+    /// Of a model just opened, after one token.
+    fn of(model: &Model) -> Result<Self> {
+        let network = model.network();
+        let (mut sequence, mut workspace) = (network.sequence(1), network.workspace());
+        let turn = Turn { sequence: &mut sequence, tokens: &[0], wanted: Wanted::Last };
+        network.forward(&mut workspace, &mut [turn])?;
+        Ok(Self {
+            isa: model.isa(),
+            load_s: model.load_time().as_secs_f64(),
+            peak_rss_bytes: peak_rss(),
+            weight_bytes: network.weight_bytes(),
+            bytes_per_token: network.bytes_per_token(),
+        })
+    }
+}
+
 /// What the machine can do with a number of threads.
 struct Ceiling {
     threads: usize,
@@ -72,41 +100,40 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result {
     let longest = args.p.iter().copied().chain(args.kv.iter().map(|kv| kv + args.n)).max().unwrap_or(args.n);
-    let compute =
-        Compute { threads: args.threads.iter().copied().max(), isa: args.isa.clone(), context: Some(longest.max(1)) };
-    let model = compute.open(&args.model)?;
+    let compute = |threads| Compute { threads, isa: args.isa.clone(), context: Some(longest.max(1)) };
+    let mut model = compute(args.threads.first().copied()).open(&args.model)?;
+    let facts = Facts::of(&model)?;
     let threads = if args.threads.is_empty() { vec![model.threads()] } else { args.threads.clone() };
+    let memory = Memory::new(threads.iter().copied().max().unwrap_or(1));
 
-    let ceilings = measure_ceilings(&model, &threads, args.reps);
-    let bar = bar("measuring", ((args.p.len() + args.kv.len()) * threads.len()) as u64);
-    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
-    for ceiling in &ceilings {
-        model.network().backend().use_threads(ceiling.threads);
+    let (mut ceilings, mut prefill, mut decode) = (Vec::new(), Vec::new(), Vec::new());
+    for &threads in &threads {
+        if model.threads() != threads {
+            model = compute(Some(threads)).open(&args.model)?;
+        }
+        let ceiling = Ceiling {
+            threads,
+            read_gb_per_s: memory.read_gb_per_s(threads, args.reps),
+            int8_gmac_per_s: int8_gmac_per_s(model.network().backend().isa(), threads, args.reps),
+        };
+        let bar = bar("measuring", (args.p.len() + args.kv.len()) as u64);
         for &tokens in &args.p {
-            prefill.push(measure_prefill(&model, ceiling, tokens, args.reps)?);
+            prefill.push(measure_prefill(&model, &ceiling, tokens, args.reps)?);
             bar.inc(1);
         }
         for &kv in &args.kv {
-            decode.push(measure_decode(&model, ceiling, kv, args.n, args.reps)?);
+            decode.push(measure_decode(&model, &ceiling, kv, args.n, args.reps)?);
             bar.inc(1);
         }
+        bar.finish_and_clear();
+        ceilings.push(ceiling);
     }
-    bar.finish_and_clear();
-    if args.json { report_json(&model, &ceilings, &prefill, &decode) } else { report(&model, &ceilings, &prefill, &decode) }
+    if args.json {
+        report_json(&facts, &ceilings, &prefill, &decode);
+    } else {
+        report(&facts, &ceilings, &prefill, &decode);
+    }
     Ok(())
-}
-
-fn measure_ceilings(model: &Model, threads: &[usize], reps: usize) -> Vec<Ceiling> {
-    let memory = Memory::new(threads.iter().copied().max().unwrap_or(1));
-    let isa = model.network().backend().isa();
-    threads
-        .iter()
-        .map(|&threads| Ceiling {
-            threads,
-            read_gb_per_s: memory.read_gb_per_s(threads, reps),
-            int8_gmac_per_s: int8_gmac_per_s(isa, threads, reps),
-        })
-        .collect()
 }
 
 /// One forward call over a prompt; its last logits are computed, as for a real one.
@@ -187,18 +214,18 @@ fn median_and_spread(mut rates: Vec<f64>) -> (f64, f64) {
     (rates[rates.len() / 2], variance.sqrt())
 }
 
-fn report_json(model: &Model, ceilings: &[Ceiling], prefill: &[Measured], decode: &[Measured]) {
+fn report_json(facts: &Facts, ceilings: &[Ceiling], prefill: &[Measured], decode: &[Measured]) {
     let per_threads = |figure: fn(&Ceiling) -> f64| -> Value {
         ceilings.iter().map(|c| (c.threads.to_string(), json!(figure(c)))).collect::<serde_json::Map<_, _>>().into()
     };
     print_json(&json!({
-        "isa": model.isa(),
+        "isa": facts.isa,
         "read_gb_per_s": per_threads(|c| c.read_gb_per_s),
         "int8_gmac_per_s": per_threads(|c| c.int8_gmac_per_s),
-        "load_s": model.load_time().as_secs_f64(),
-        "peak_rss_bytes": peak_rss(),
-        "weight_bytes": model.network().weight_bytes(),
-        "bytes_per_token": model.network().bytes_per_token(),
+        "load_s": facts.load_s,
+        "peak_rss_bytes": facts.peak_rss_bytes,
+        "weight_bytes": facts.weight_bytes,
+        "bytes_per_token": facts.bytes_per_token,
         "prefill": prefill.iter().map(|m| json!({
             "tokens": m.tokens, "threads": m.threads,
             "tokens_per_s": m.tokens_per_s, "stddev": m.stddev, "share": m.share,
@@ -210,15 +237,14 @@ fn report_json(model: &Model, ceilings: &[Ceiling], prefill: &[Measured], decode
     }));
 }
 
-fn report(model: &Model, ceilings: &[Ceiling], prefill: &[Measured], decode: &[Measured]) {
-    let network = model.network();
+fn report(facts: &Facts, ceilings: &[Ceiling], prefill: &[Measured], decode: &[Measured]) {
     println!(
         "{}; weights {:.0} MB, read per token {:.0} MB; loaded in {:.2} s; peak memory {:.0} MB",
-        model.isa(),
-        network.weight_bytes() as f64 / 1e6,
-        network.bytes_per_token() as f64 / 1e6,
-        model.load_time().as_secs_f64(),
-        peak_rss().unwrap_or(0) as f64 / 1e6,
+        facts.isa,
+        facts.weight_bytes as f64 / 1e6,
+        facts.bytes_per_token as f64 / 1e6,
+        facts.load_s,
+        facts.peak_rss_bytes.unwrap_or(0) as f64 / 1e6,
     );
     for c in ceilings {
         println!(

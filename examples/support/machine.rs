@@ -28,7 +28,7 @@ impl Memory {
                     scope.spawn(|| black_box(sum(part)));
                 }
             });
-            std::mem::size_of_val(share) as f64 / start.elapsed().as_secs_f64() / 1e9
+            size_of_val(share) as f64 / start.elapsed().as_secs_f64() / 1e9
         };
         (0..reps).map(|_| read()).fold(0.0, f64::max)
     }

@@ -4,6 +4,7 @@ mod support;
 
 use support::{Random, RandomCheckpoint, bitnet, llama};
 use tritwise_kernels::CpuBackend;
+use tritwise_kernels::cpu::KvType;
 use tritwise_model::{Model, Turn, Wanted};
 use tritwise_tensor::{Activation, LayerTensor, RopeScaling, RopeStyle, TensorId};
 
@@ -14,7 +15,7 @@ fn logits_agree_with_the_formulas() {
         let mut random = Random(9);
         let tokens: Vec<u32> = (0..40).map(|_| random.below(checkpoint.config.vocab as u32)).collect();
         let expected = reference(&checkpoint, &tokens);
-        let cpu = CpuBackend::builder().threads(1).build().expect("a CPU has a backend");
+        let cpu = CpuBackend::builder().threads(1).kv(KvType::F32).build().expect("a CPU has a backend");
         let model = Model::load(cpu, &checkpoint, 64, &mut |_| {}).expect("the checkpoint is whole");
         let (mut sequence, mut workspace) = (model.sequence(64), model.workspace());
         let turn = Turn { sequence: &mut sequence, tokens: &tokens, wanted: Wanted::All };
@@ -26,11 +27,12 @@ fn logits_agree_with_the_formulas() {
             .zip(&expected)
             .map(|(f, e)| f.iter().zip(e).map(|(f, e)| (f64::from(*f) - e).abs()).fold(0.0, f64::max) / largest)
             .collect();
-        // F16 keys and values, and the rare activation that rounds to another
-        // int8 in f64 than in f32, are all that separates the two.
+        // An activation that lies on a tie may round to another int8 in f64 than
+        // in f32, and that shows; it must be rare. Everything else agrees closely.
+        let flipped = errors.iter().filter(|e| **e > 1e-5).count();
         let worst = errors.iter().fold(0.0f64, |m, e| m.max(*e));
-        println!("{name}: largest difference {worst:.1e} of the largest logit");
-        assert!(worst < 5e-3, "{name}: {errors:?}");
+        println!("{name}: {flipped} positions have a flip, largest difference {worst:.1e} of the largest logit");
+        assert!(flipped <= tokens.len() / 8 && worst < 5e-2, "{name}: {errors:?}");
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tritwise_kernels::CpuBackend;
+use tritwise_kernels::cpu::KvType;
 use tritwise_loader::{Options, Source};
 use tritwise_model::Progress;
 use tritwise_tensor::{Checkpoint, Config, I2sLayout};
@@ -106,6 +107,7 @@ pub struct ModelBuilder {
     threads: Option<usize>,
     isa: Option<String>,
     context: Option<usize>,
+    kv: KvType,
     options: Options,
     progress: Option<Box<dyn FnMut(Progress)>>,
 }
@@ -129,6 +131,12 @@ impl ModelBuilder {
     /// most 8,192. Memory for them is taken as they come.
     pub fn context(mut self, tokens: usize) -> Self {
         self.context = Some(tokens);
+        self
+    }
+
+    /// How keys and values are kept: [`KvType::F16`] unless another is asked for.
+    pub fn kv(mut self, kv: KvType) -> Self {
+        self.kv = kv;
         self
     }
 
@@ -167,7 +175,7 @@ impl ModelBuilder {
     }
 
     fn load(self, source: &Source, start: Instant) -> Result<Model, Error> {
-        let mut cpu = CpuBackend::builder().from_env();
+        let mut cpu = CpuBackend::builder().from_env().kv(self.kv);
         if let Some(threads) = self.threads {
             cpu = cpu.threads(threads);
         }
@@ -200,6 +208,7 @@ impl fmt::Debug for ModelBuilder {
             .field("threads", &self.threads)
             .field("isa", &self.isa)
             .field("context", &self.context)
+            .field("kv", &self.kv)
             .field("options", &self.options)
             .finish_non_exhaustive()
     }

@@ -50,7 +50,7 @@ pub(super) fn attend(
         let (row, kv_head) = (i / kv_heads, i % kv_heads);
         let values = &q[i * group..][..group];
         let queries = Queries { values, stride: width, rows: 1, heads, start: start + row };
-        isa.attend(cache.head(layer, kv_head), queries, out);
+        cache.attend(isa, layer, kv_head, queries, out);
     };
     let run = (QUERIES / heads).max(1);
     let many = |i: usize, out: &mut [f32]| {
@@ -58,7 +58,7 @@ pub(super) fn attend(
             let first = kv_head * group;
             let values = &q[i * run * width + first..];
             let queries = Queries { values, stride: width, rows: out.len() / width, heads, start: start + i * run };
-            isa.attend(cache.head(layer, kv_head), queries, &mut out[first..]);
+            cache.attend(isa, layer, kv_head, queries, &mut out[first..]);
         }
     };
 

@@ -36,7 +36,7 @@ impl Backend for CpuBackend {
     }
 
     fn cache_bytes(&self, config: &Config, capacity: usize) -> usize {
-        Cache::bytes_for(config, capacity)
+        Cache::bytes_for(config, capacity, self.kv)
     }
 
     fn norm(&self, weight: &[f32], eps: f32) -> Norm {
@@ -56,7 +56,7 @@ impl Backend for CpuBackend {
     }
 
     fn cache(&self, config: &Config, capacity: usize) -> Cache {
-        Cache::new(config, capacity)
+        Cache::new(config, capacity, self.kv)
     }
 
     fn fork(&self, cache: &Cache, positions: usize) -> Cache {

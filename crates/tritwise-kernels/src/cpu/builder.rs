@@ -6,7 +6,7 @@ use std::num::NonZero;
 use crate::arch;
 use crate::parallel::Pool;
 
-use super::{CpuBackend, topology};
+use super::{CpuBackend, KvType, topology};
 
 /// Threads at most, so that a slip of the finger does not make a million.
 const MAX_THREADS: usize = 1024;
@@ -18,6 +18,7 @@ const MAX_THREADS: usize = 1024;
 pub struct CpuBuilder {
     threads: Option<usize>,
     isa: Option<String>,
+    kv: KvType,
 }
 
 /// Why a [`CpuBackend`] could not be built.
@@ -56,6 +57,13 @@ impl CpuBuilder {
         self
     }
 
+    /// How sequences keep their keys and values; by default in binary16.
+    #[must_use]
+    pub fn kv(mut self, kv: KvType) -> Self {
+        self.kv = kv;
+        self
+    }
+
     /// Forces an instruction set by its name: `scalar`, `x86_64-avx2`, `x86_64-avx512vnni`.
     #[must_use]
     pub fn isa(mut self, name: impl Into<String>) -> Self {
@@ -84,10 +92,7 @@ impl CpuBuilder {
             Some(name) => match all.iter().find(|isa| isa.name() == name) {
                 Some(isa) => *isa,
                 None => {
-                    return Err(CpuError::Isa {
-                        name,
-                        available: all.iter().map(|isa| isa.name()).collect(),
-                    });
+                    return Err(CpuError::Isa { name, available: all.iter().map(|isa| isa.name()).collect() });
                 }
             },
         };
@@ -96,11 +101,7 @@ impl CpuBuilder {
             return Err(CpuError::Threads { threads });
         }
         let pool = Pool::new(threads).map_err(|source| CpuError::Spawn { threads, source })?;
-        Ok(CpuBackend {
-            isa,
-            pool,
-            head_input: Default::default(),
-        })
+        Ok(CpuBackend { isa, pool, kv: self.kv, head_input: Default::default() })
     }
 }
 
@@ -108,9 +109,7 @@ impl CpuBuilder {
 /// share its vector units and its path to memory, and gain nothing here.
 fn default_threads() -> usize {
     let logical = std::thread::available_parallelism().map_or(1, NonZero::get);
-    topology::physical_cores()
-        .map_or(logical, |cores| cores.min(logical))
-        .clamp(1, MAX_THREADS)
+    topology::physical_cores().map_or(logical, |cores| cores.min(logical)).clamp(1, MAX_THREADS)
 }
 
 #[cfg(test)]

@@ -9,30 +9,48 @@
 //! values    position p: [head_dim, padded with zeros to a multiple of 16]
 //! ```
 //!
-//! All numbers are binary16. Capacity is fixed when the cache is made; pages of
+//! Numbers are binary16, or binary32 where [`KvType::F32`] is asked for.
+//! Capacity is fixed when the cache is made; pages of
 //! memory are the system's to hand out when they are first written, so a large
 //! capacity costs address space until it is used.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 
+use bytemuck::Pod;
 use tritwise_tensor::Config;
 
-use crate::arch::{Halves, Isa, KEY_BLOCK, KvHead};
+use crate::arch::{Halves, Isa, KEY_BLOCK, KvHead, Queries, Singles};
 use crate::parallel::{Pool, for_each_shard};
 
 use super::Rows;
 
-/// Features per [`Halves`].
-const LANES: usize = size_of::<Halves>() / 2;
+/// Features per unit of memory.
+const LANES: usize = 16;
 
 /// Elements below which waking the other threads costs more than it saves.
 const INLINE_ELEMENTS: usize = 16 << 10;
 
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KvType {
+    /// Rounded to binary16: half the memory, and what other engines do.
+    #[default]
+    F16,
+    /// Not rounded, for comparison with references that keep binary32.
+    F32,
+}
+
 /// The keys and values of one sequence, for all layers.
 pub struct Cache {
     shape: Shape,
-    memory: Zeroed,
+    memory: Memory,
+}
+
+enum Memory {
+    F16(Zeroed<Halves>),
+    F32(Zeroed<Singles>),
 }
 
 impl Cache {
@@ -40,14 +58,22 @@ impl Cache {
     ///
     /// # Panics
     /// There is not as much memory.
-    pub(super) fn new(config: &Config, capacity: usize) -> Self {
+    pub(super) fn new(config: &Config, capacity: usize, kv: KvType) -> Self {
         let shape = Shape::new(config, capacity);
-        Self { shape, memory: Zeroed::new(shape.len()) }
+        let memory = match kv {
+            KvType::F16 => Memory::F16(Zeroed::new(shape.len())),
+            KvType::F32 => Memory::F32(Zeroed::new(shape.len())),
+        };
+        Self { shape, memory }
     }
 
     /// Bytes of a cache of this shape, saturating.
-    pub(super) fn bytes_for(config: &Config, capacity: usize) -> usize {
-        Shape::new(config, capacity).len().saturating_mul(size_of::<Halves>())
+    pub(super) fn bytes_for(config: &Config, capacity: usize, kv: KvType) -> usize {
+        let unit = match kv {
+            KvType::F16 => size_of::<Halves>(),
+            KvType::F32 => size_of::<Singles>(),
+        };
+        Shape::new(config, capacity).len().saturating_mul(unit)
     }
 
     /// Positions there is room for.
@@ -70,24 +96,19 @@ impl Cache {
     pub(super) fn fork(&self, positions: usize) -> Self {
         let shape = self.shape;
         assert!(positions <= shape.capacity, "{positions} positions of {}", shape.capacity);
-        let mut memory = Zeroed::new(shape.len());
-        let keys = ..positions.div_ceil(KEY_BLOCK) * shape.head_dim;
-        let values = shape.keys_len()..shape.keys_len() + positions * shape.value_len();
-        let heads = self.memory.as_slice().chunks_exact(shape.head_len());
-        for (from, to) in heads.zip(memory.as_mut_slice().chunks_exact_mut(shape.head_len())) {
-            to[keys].copy_from_slice(&from[keys]);
-            to[values.clone()].copy_from_slice(&from[values.clone()]);
-        }
+        let memory = match &self.memory {
+            Memory::F16(memory) => Memory::F16(shape.fork(memory, positions)),
+            Memory::F32(memory) => Memory::F32(shape.fork(memory, positions)),
+        };
         Self { shape, memory }
     }
 
-    /// The past of one kv head of one layer.
-    pub(super) fn head(&self, layer: usize, kv_head: usize) -> KvHead<'_> {
-        let shape = &self.shape;
-        assert!(layer < shape.layers && kv_head < shape.kv_heads, "layer {layer}, kv head {kv_head}");
-        let first = (layer * shape.kv_heads + kv_head) * shape.head_len();
-        let (keys, values) = self.memory.as_slice()[first..][..shape.head_len()].split_at(shape.keys_len());
-        KvHead { head_dim: shape.head_dim, keys, values }
+    /// Attention of `queries` over the past of one kv head of one layer.
+    pub(super) fn attend(&self, isa: &dyn Isa, layer: usize, kv_head: usize, queries: Queries<'_>, out: &mut [f32]) {
+        match &self.memory {
+            Memory::F16(memory) => isa.attend(self.shape.head(memory, layer, kv_head), queries, out),
+            Memory::F32(memory) => isa.attend_f32(self.shape.head(memory, layer, kv_head), queries, out),
+        }
     }
 
     /// Stores rows `rows` of `k` and `v` as positions `start…` of `layer`.
@@ -102,34 +123,33 @@ impl Cache {
         k: &Rows,
         v: &Rows,
     ) {
-        let shape = self.shape;
-        let Shape { layers, kv_heads, head_dim, capacity } = shape;
-        assert!(layer < layers, "layer {layer} of {layers}");
-        assert!(start + rows.len() <= capacity, "{} positions of {capacity}", start + rows.len());
-        let width = kv_heads * head_dim;
-        assert_eq!((k.width(), v.width()), (width, width), "keys and values of all kv heads");
-        let layer_len = kv_heads * shape.head_len();
-        let layer = &mut self.memory.as_mut_slice()[layer * layer_len..][..layer_len];
-        let store_head = |kv_head: usize, head: &mut [Halves]| {
-            let (keys, values) = head.split_at_mut(shape.keys_len());
-            for (pos, row) in (start..).zip(rows.clone()) {
-                let block = &mut keys[pos / KEY_BLOCK * head_dim..][..head_dim];
-                isa.store_key(&k.row(row)[kv_head * head_dim..][..head_dim], pos % KEY_BLOCK, block);
-                let value = &mut values[pos * shape.value_len()..][..shape.value_len()];
-                isa.store_value(&v.row(row)[kv_head * head_dim..][..head_dim], value);
+        let shape = &self.shape;
+        match &mut self.memory {
+            Memory::F16(memory) => {
+                let store = Store {
+                    key: &|x, slot, block| isa.store_key(x, slot, block),
+                    value: &|x, out| isa.store_value(x, out),
+                };
+                shape.store(memory, pool, store, layer, start, rows, k, v);
             }
-        };
-        if rows.len() * width < INLINE_ELEMENTS {
-            for (kv_head, head) in layer.chunks_exact_mut(shape.head_len()).enumerate() {
-                store_head(kv_head, head);
+            Memory::F32(memory) => {
+                let store = Store {
+                    key: &|x, slot, block| isa.store_key_f32(x, slot, block),
+                    value: &|x, out| isa.store_value_f32(x, out),
+                };
+                shape.store(memory, pool, store, layer, start, rows, k, v);
             }
-        } else {
-            for_each_shard(pool, layer, shape.head_len(), &store_head);
         }
     }
 }
 
-/// What fixes the places of keys and values. Lengths are counted in [`Halves`].
+/// How one kind of memory takes a key, as a lane of a block, and a value.
+struct Store<'a, U> {
+    key: &'a (dyn Fn(&[f32], usize, &mut [U]) + Sync),
+    value: &'a (dyn Fn(&[f32], &mut [U]) + Sync),
+}
+
+/// What fixes the places of keys and values. Lengths are counted in units of [`LANES`] numbers.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     layers: usize,
@@ -143,6 +163,65 @@ impl Shape {
         let Config { layers, kv_heads, head_dim, .. } = *config;
         assert!(layers > 0 && kv_heads > 0 && head_dim > 0, "a model has layers and heads");
         Self { layers, kv_heads, head_dim, capacity }
+    }
+
+    /// The past of one kv head of one layer.
+    fn head<'a, U: Pod>(&self, memory: &'a Zeroed<U>, layer: usize, kv_head: usize) -> KvHead<'a, U> {
+        assert!(layer < self.layers && kv_head < self.kv_heads, "layer {layer}, kv head {kv_head}");
+        let first = (layer * self.kv_heads + kv_head) * self.head_len();
+        let (keys, values) = memory.as_slice()[first..][..self.head_len()].split_at(self.keys_len());
+        KvHead { head_dim: self.head_dim, keys, values }
+    }
+
+    /// New memory with the first `positions` positions of `memory`.
+    fn fork<U: Pod>(&self, memory: &Zeroed<U>, positions: usize) -> Zeroed<U> {
+        let mut copy = Zeroed::new(self.len());
+        let keys = ..positions.div_ceil(KEY_BLOCK) * self.head_dim;
+        let values = self.keys_len()..self.keys_len() + positions * self.value_len();
+        let heads = memory.as_slice().chunks_exact(self.head_len());
+        for (from, to) in heads.zip(copy.as_mut_slice().chunks_exact_mut(self.head_len())) {
+            to[keys].copy_from_slice(&from[keys]);
+            to[values.clone()].copy_from_slice(&from[values.clone()]);
+        }
+        copy
+    }
+
+    /// Stores rows `rows` of `k` and `v` as positions `start…` of `layer`.
+    #[allow(clippy::too_many_arguments, reason = "the operands of the operation it is part of")]
+    fn store<U: Pod + Send>(
+        &self,
+        memory: &mut Zeroed<U>,
+        pool: &Pool,
+        store: Store<'_, U>,
+        layer: usize,
+        start: usize,
+        rows: Range<usize>,
+        k: &Rows,
+        v: &Rows,
+    ) {
+        let Self { layers, kv_heads, head_dim, capacity } = *self;
+        assert!(layer < layers, "layer {layer} of {layers}");
+        assert!(start + rows.len() <= capacity, "{} positions of {capacity}", start + rows.len());
+        let width = kv_heads * head_dim;
+        assert_eq!((k.width(), v.width()), (width, width), "keys and values of all kv heads");
+        let layer_len = kv_heads * self.head_len();
+        let layer = &mut memory.as_mut_slice()[layer * layer_len..][..layer_len];
+        let store_head = |kv_head: usize, head: &mut [U]| {
+            let (keys, values) = head.split_at_mut(self.keys_len());
+            for (pos, row) in (start..).zip(rows.clone()) {
+                let block = &mut keys[pos / KEY_BLOCK * head_dim..][..head_dim];
+                (store.key)(&k.row(row)[kv_head * head_dim..][..head_dim], pos % KEY_BLOCK, block);
+                let value = &mut values[pos * self.value_len()..][..self.value_len()];
+                (store.value)(&v.row(row)[kv_head * head_dim..][..head_dim], value);
+            }
+        };
+        if rows.len() * width < INLINE_ELEMENTS {
+            for (kv_head, head) in layer.chunks_exact_mut(self.head_len()).enumerate() {
+                store_head(kv_head, head);
+            }
+        } else {
+            for_each_shard(pool, layer, self.head_len(), &store_head);
+        }
     }
 
     /// Length of the whole, saturating.
@@ -178,26 +257,27 @@ impl fmt::Debug for Cache {
 /// A vector of zero bytes is allocated without being written (`alloc_zeroed`),
 /// which a vector of any aligned type is not; so it is a little longer and
 /// begins where a line does.
-struct Zeroed {
+struct Zeroed<U> {
     bytes: Vec<u8>,
     first: usize,
     len: usize,
+    unit: PhantomData<U>,
 }
 
-impl Zeroed {
+impl<U: Pod> Zeroed<U> {
     fn new(len: usize) -> Self {
         const LINE: usize = 64;
-        let bytes = len.checked_mul(size_of::<Halves>()).and_then(|bytes| bytes.checked_add(LINE));
+        let bytes = len.checked_mul(size_of::<U>()).and_then(|bytes| bytes.checked_add(LINE));
         let bytes = vec![0; bytes.expect("a cache fits the address space")];
         let first = bytes.as_ptr().align_offset(LINE).min(LINE);
-        Self { bytes, first, len }
+        Self { bytes, first, len, unit: PhantomData }
     }
 
-    fn as_slice(&self) -> &[Halves] {
-        &self.bytes[self.first..].as_chunks().0[..self.len]
+    fn as_slice(&self) -> &[U] {
+        bytemuck::cast_slice(&self.bytes[self.first..][..self.len * size_of::<U>()])
     }
 
-    fn as_mut_slice(&mut self) -> &mut [Halves] {
-        &mut self.bytes[self.first..].as_chunks_mut().0[..self.len]
+    fn as_mut_slice(&mut self) -> &mut [U] {
+        bytemuck::cast_slice_mut(&mut self.bytes[self.first..][..self.len * size_of::<U>()])
     }
 }

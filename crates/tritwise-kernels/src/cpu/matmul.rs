@@ -59,11 +59,7 @@ pub(super) fn matmul(isa: &dyn Isa, pool: &Pool, x: &Quantized, weights: &[&Pack
         let outs: [Option<ColumnShards<'_, f32>>; MATRICES] = std::array::from_fn(|_| {
             let (out, weights) = outs.next()?;
             let width = out.width();
-            Some(ColumnShards::new(
-                out.as_mut_slice(),
-                width,
-                shard_panels(weights) * PANEL_ROWS,
-            ))
+            Some(ColumnShards::new(out.as_mut_slice(), width, shard_panels(weights) * PANEL_ROWS))
         });
         let region = |_worker| {
             let mut sums: Sums = [0; _];
@@ -74,11 +70,7 @@ pub(super) fn matmul(isa: &dyn Isa, pool: &Pool, x: &Quantized, weights: &[&Pack
             }
         };
         let bytes: usize = weights.iter().map(|weights| weights.bytes()).sum();
-        if bytes.saturating_mul(x.tokens()) < INLINE_BYTES {
-            region(0)
-        } else {
-            pool.run(&region)
-        }
+        if bytes.saturating_mul(x.tokens()) < INLINE_BYTES { region(0) } else { pool.run(&region) }
     }
 }
 
@@ -127,10 +119,7 @@ fn one_scale(
 
 /// [`multiply`] for a matrix whose scales come in groups of `lines` lines: one
 /// panel and one group at a time, with the outputs themselves as accumulators.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the operands of `multiply`, and the scales taken apart"
-)]
+#[allow(clippy::too_many_arguments, reason = "the operands of `multiply`, and the scales taken apart")]
 fn grouped(
     isa: &dyn Isa,
     x: &Quantized,
@@ -151,14 +140,7 @@ fn grouped(
             let cols = group_lines.len() * LINE_COLS;
             let col = group * lines * LINE_COLS;
             let scales = &scales[(first + panel) * groups + group];
-            let sums = code_sums(
-                isa,
-                Panels::new(group_lines, group_lines.len()),
-                x,
-                col,
-                tokens.clone(),
-                sums,
-            );
+            let sums = code_sums(isa, Panels::new(group_lines, group_lines.len()), x, col, tokens.clone(), sums);
             for (token, sums) in tokens.clone().zip(sums.chunks_exact(PANEL_ROWS)) {
                 let q = &x.values()[token * x.padded_width() + col..][..cols];
                 let q_sum: i32 = q.iter().map(|q| i32::from(*q)).sum();
@@ -230,11 +212,7 @@ mod tests {
             let trits = &self.trits[row * self.cols..][..self.cols];
             let groups = trits.chunks(group_cols).zip(q.chunks(group_cols)).zip(scales);
             let products = groups.map(|((trits, q), scale)| {
-                let sum: i32 = trits
-                    .iter()
-                    .zip(q)
-                    .map(|(trit, q)| i32::from(*trit) * i32::from(*q))
-                    .sum();
+                let sum: i32 = trits.iter().zip(q).map(|(trit, q)| i32::from(*trit) * i32::from(*q)).sum();
                 sum as f32 * scale
             });
             products.reduce(|y, product| y + product).unwrap() / q_scale
@@ -291,12 +269,7 @@ mod tests {
                     2 => Scales::Rows(values),
                     _ => Scales::Groups { cols: group, values },
                 };
-                Plain {
-                    rows,
-                    cols,
-                    trits,
-                    scales,
-                }
+                Plain { rows, cols, trits, scales }
             })
         })
     }
@@ -337,17 +310,8 @@ mod tests {
     fn shapes_of_nothing_give_nothing() {
         let pool = Pool::new(2).unwrap();
         for (rows, cols, tokens) in [(0, 5, 2), (5, 0, 2), (5, 5, 0)] {
-            let plain = Plain {
-                rows,
-                cols,
-                trits: vec![1; rows * cols],
-                scales: Scales::Tensor(1.0),
-            };
-            let case = Case {
-                matrices: vec![plain],
-                q: vec![vec![1; cols]; tokens],
-                q_scales: vec![1.0; tokens],
-            };
+            let plain = Plain { rows, cols, trits: vec![1; rows * cols], scales: Scales::Tensor(1.0) };
+            let case = Case { matrices: vec![plain], q: vec![vec![1; cols]; tokens], q_scales: vec![1.0; tokens] };
             for isa in available() {
                 let outs = case.run(isa, &pool, &[case.matrices[0].pack(&pool)], 0..tokens);
                 assert_eq!(outs[0].as_slice(), vec![0.0; rows * tokens]);
@@ -359,12 +323,7 @@ mod tests {
     #[should_panic(expected = "input features")]
     fn a_matrix_of_other_width_panics() {
         let pool = Pool::new(1).unwrap();
-        let plain = Plain {
-            rows: 4,
-            cols: 8,
-            trits: vec![0; 32],
-            scales: Scales::Tensor(1.0),
-        };
+        let plain = Plain { rows: 4, cols: 8, trits: vec![0; 32], scales: Scales::Tensor(1.0) };
         let (mut x, mut out) = (Quantized::new(9), Rows::new(4));
         x.set_tokens(1);
         matmul(available()[0], &pool, &x, &[&plain.pack(&pool)], &mut [&mut out]);

@@ -16,7 +16,7 @@ use crate::arch::Isa;
 use crate::parallel::Pool;
 
 pub use builder::{CpuBuilder, CpuError};
-pub use cache::Cache;
+pub use cache::{Cache, KvType};
 pub use head::Table;
 pub use quantize::Norm;
 pub use rope::Rotary;
@@ -35,6 +35,7 @@ pub use rows::{Quantized, QuantizedRow, Rows};
 pub struct CpuBackend {
     isa: &'static dyn Isa,
     pool: Pool,
+    kv: KvType,
     head_input: head::HeadInput,
 }
 

@@ -16,11 +16,7 @@ pub struct Rows {
 impl Rows {
     /// No rows yet, of `width` features each.
     pub fn new(width: usize) -> Self {
-        Self {
-            width,
-            tokens: 0,
-            values: Buffer::default(),
-        }
+        Self { width, tokens: 0, values: Buffer::default() }
     }
 
     /// Features per row.
@@ -97,14 +93,7 @@ impl Quantized {
     pub fn new(width: usize) -> Self {
         // A line at least, like the panels of a matrix without columns.
         let padded = width.next_multiple_of(LINE_COLS).max(LINE_COLS);
-        Self {
-            width,
-            padded,
-            tokens: 0,
-            values: Buffer::default(),
-            scales: Vec::new(),
-            sums: Vec::new(),
-        }
+        Self { width, padded, tokens: 0, values: Buffer::default(), scales: Vec::new(), sums: Vec::new() }
     }
 
     /// Features per row.
@@ -135,11 +124,7 @@ impl Quantized {
             .zip(&mut self.scales)
             .zip(&mut self.sums)
             .take(self.tokens)
-            .map(move |((values, scale), sum)| QuantizedRow {
-                values: &mut values[..width],
-                scale,
-                sum,
-            })
+            .map(move |((values, scale), sum)| QuantizedRow { values: &mut values[..width], scale, sum })
     }
 
     /// Columns per row in memory, a multiple of [`LINE_COLS`].

@@ -10,9 +10,7 @@ pub(super) fn physical_cores() -> Option<usize> {
         let number = name.to_str().and_then(|name| name.strip_prefix("cpu"));
         if number.is_some_and(|number| number.parse::<u32>().is_ok()) {
             // A CPU that is offline has no such file.
-            lists.extend(std::fs::read_to_string(
-                entry.path().join("topology/thread_siblings_list"),
-            ));
+            lists.extend(std::fs::read_to_string(entry.path().join("topology/thread_siblings_list")));
         }
     }
     let cores = count_cores(lists);

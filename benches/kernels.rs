@@ -1,0 +1,191 @@
+//! The kernels one by one, on every instruction set of this CPU.
+//!
+//! `cargo bench --bench kernels`, or `… -- gemv` for one group. Each result is
+//! compared with the scalar one before it is timed. Throughput is bytes of
+//! packed weights for `gemv` and `matmul` of one token, multiplications for the
+//! rest, so that figures can be held against this machine's read bandwidth and
+//! its int8 peak (`cargo run --release --example bench` measures both).
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use tritwise_kernels::arch::{Activations, Isa, LINE_COLS, Line, PANEL_ROWS, Panels, available};
+use tritwise_kernels::cpu::{CpuBackend, Quantized, Rows};
+use tritwise_kernels::{Backend, PackedMatrix};
+use tritwise_tensor::{Scales, TernaryEncoding, TernaryMatrix};
+
+/// Widths of BitNet b1.58 2B-4T: into attention and up, and down.
+const COLS: [usize; 2] = [2560, 6912];
+
+/// Trits, activations and the like: any bytes will do, as long as they vary.
+fn noise(len: usize) -> impl Iterator<Item = u8> {
+    let mut state = 1u64;
+    (0..len).map(move |_| {
+        // Knuth's multiplier; the upper bits are the random ones.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    })
+}
+
+fn activations(len: usize) -> Vec<i8> {
+    noise(len).map(|byte| byte as i8).collect()
+}
+
+/// Lines of codes 0, 1 and 2.
+fn lines(len: usize) -> Vec<Line> {
+    let code = |byte: u8, field: u8| (byte >> (2 * field) & 3) % 3 << (2 * field);
+    let bytes: Vec<u8> = noise(64 * len)
+        .map(|byte| (0..4).map(|field| code(byte, field)).sum())
+        .collect();
+    bytes.as_chunks().0.iter().map(|bytes| Line(*bytes)).collect()
+}
+
+/// The fastest instruction set and the next; scalar code is the reference, not a contestant.
+fn contestants() -> Vec<&'static dyn Isa> {
+    let mut all = available();
+    if all.len() > 1 {
+        all.pop();
+    }
+    all
+}
+
+fn scalar() -> &'static dyn Isa {
+    available().pop().expect("the scalar one is always there")
+}
+
+/// One token, weights in the second-level cache: the kernel's own speed.
+fn gemv(c: &mut Criterion) {
+    let mut group = c.benchmark_group("gemv");
+    for cols in COLS {
+        let lines_per_panel = cols / LINE_COLS;
+        let panels = 256 * 1024 / size_of::<Line>() / lines_per_panel;
+        let (lines, x) = (lines(panels * lines_per_panel), activations(cols));
+        let panels = Panels::new(&lines, lines_per_panel);
+        let mut expected = vec![0; panels.len() * PANEL_ROWS];
+        scalar().gemv(panels, &x, &mut expected);
+        group.throughput(Throughput::Bytes(size_of_val(&*lines) as u64));
+        for isa in contestants() {
+            let mut out = vec![0; expected.len()];
+            isa.gemv(panels, &x, &mut out);
+            assert_eq!(out, expected, "{}", isa.name());
+            group.bench_function(BenchmarkId::new(isa.name(), cols), |b| {
+                b.iter(|| isa.gemv(black_box(panels), black_box(&x), &mut out));
+            });
+        }
+    }
+}
+
+/// Several tokens, for the shapes of tiles.
+fn gemm(c: &mut Criterion) {
+    let mut group = c.benchmark_group("gemm");
+    for cols in COLS {
+        let lines_per_panel = cols / LINE_COLS;
+        let lines = lines(4 * lines_per_panel);
+        let panels = Panels::new(&lines, lines_per_panel);
+        for tokens in [2, 8, 12, 48] {
+            let x = activations(tokens * cols);
+            let x = Activations::new(&x, cols, tokens);
+            let mut expected = vec![0; tokens * panels.len() * PANEL_ROWS];
+            scalar().gemm(panels, x, &mut expected);
+            group.throughput(Throughput::Elements((panels.len() * PANEL_ROWS * cols * tokens) as u64));
+            for isa in contestants() {
+                let mut out = vec![0; expected.len()];
+                isa.gemm(panels, x, &mut out);
+                assert_eq!(out, expected, "{}", isa.name());
+                group.bench_function(BenchmarkId::new(isa.name(), format!("{cols}×{tokens}")), |b| {
+                    b.iter(|| isa.gemm(black_box(panels), black_box(x), &mut out));
+                });
+            }
+        }
+    }
+}
+
+/// The gate and up projections of the 2B shape, threads and scaling included.
+/// Their 8.8 MB are more than a second-level cache holds.
+fn matmul(c: &mut Criterion) {
+    let (rows, cols) = (6912, 2560);
+    let weights = ternary(rows, cols);
+    let mut group = c.benchmark_group("matmul");
+    for tokens in [1, 16, 256] {
+        let reference = CpuBackend::builder()
+            .threads(1)
+            .isa("scalar")
+            .build()
+            .expect("always there");
+        let x = quantized(&reference, cols, tokens.min(4));
+        let expected = product(&reference, &reference.pack(&weights), &x);
+        let macs = (2 * rows * cols * tokens) as u64;
+        group.throughput(if tokens == 1 {
+            Throughput::Bytes(macs / 4)
+        } else {
+            Throughput::Elements(macs)
+        });
+        for isa in contestants() {
+            for threads in [1, 2] {
+                let cpu = CpuBackend::builder()
+                    .threads(threads)
+                    .isa(isa.name())
+                    .build()
+                    .expect("this CPU has it");
+                let packed = [cpu.pack(&weights), cpu.pack(&weights)];
+                assert_eq!(
+                    product(&cpu, &packed[0], &x),
+                    expected,
+                    "{} on {threads} threads",
+                    isa.name()
+                );
+                let x = quantized(&cpu, cols, tokens);
+                let mut outs = [cpu.rows(rows), cpu.rows(rows)];
+                group.bench_function(
+                    BenchmarkId::new(isa.name(), format!("{tokens} tokens, {threads} threads")),
+                    |b| {
+                        let [first, second] = &mut outs;
+                        b.iter(|| cpu.matmul(&x, &[&packed[0], &packed[1]], &mut [&mut *first, &mut *second]));
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// From a file's encoding to panels.
+fn pack(c: &mut Criterion) {
+    let weights = ternary(2560, 2560);
+    let mut group = c.benchmark_group("pack");
+    group.throughput(Throughput::Elements(2560 * 2560));
+    for threads in [1, 2] {
+        let cpu = CpuBackend::builder().threads(threads).build().expect("a pool of two");
+        group.bench_function(BenchmarkId::new("i2_s", format!("{threads} threads")), |b| {
+            b.iter(|| cpu.pack(&weights))
+        });
+    }
+}
+
+fn ternary(rows: usize, cols: usize) -> TernaryMatrix<'static> {
+    let trits: Vec<i8> = noise(rows * cols).map(|byte| (byte % 3) as i8 - 1).collect();
+    let encoding = TernaryEncoding::I2S(Default::default());
+    let bytes = encoding
+        .encode(&trits, rows, cols, &Scales::Tensor(0.5))
+        .expect("a shape that I2_S holds");
+    TernaryMatrix::new(encoding, rows, cols, bytes, None).expect("bytes just written")
+}
+
+fn quantized(cpu: &CpuBackend, cols: usize, tokens: usize) -> Quantized {
+    let mut x = cpu.rows(cols);
+    x.set_tokens(tokens);
+    for (x, byte) in x.as_mut_slice().iter_mut().zip(noise(tokens * cols)) {
+        *x = f32::from(byte) - 127.5;
+    }
+    let mut q = cpu.quantized(cols);
+    cpu.quantize(&x, None, &mut q);
+    q
+}
+
+fn product(cpu: &CpuBackend, weights: &PackedMatrix, x: &Quantized) -> Vec<f32> {
+    let mut out: Rows = cpu.rows(weights.rows());
+    cpu.matmul(x, &[weights], &mut [&mut out]);
+    out.as_slice().to_vec()
+}
+
+criterion_group!(benches, gemv, gemm, matmul, pack);
+criterion_main!(benches);

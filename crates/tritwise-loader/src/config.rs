@@ -21,35 +21,21 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
     within("the number of key/value heads", config.kv_heads, config.heads as u64)?;
     within("the head size", config.head_dim, limits::WIDTH / config.heads as u64)?;
     if !config.heads.is_multiple_of(config.kv_heads) {
-        return Err(format!(
-            "{} heads cannot share {} key/value heads evenly",
-            config.heads, config.kv_heads
-        ));
+        return Err(format!("{} heads cannot share {} key/value heads evenly", config.heads, config.kv_heads));
     }
     if !config.head_dim.is_multiple_of(2) {
-        return Err(format!(
-            "the head size is {}; rotary embeddings need an even one",
-            config.head_dim
-        ));
+        return Err(format!("the head size is {}; rotary embeddings need an even one", config.head_dim));
     }
     if !(config.norm_eps.is_finite() && config.norm_eps >= 0.0) {
-        return Err(format!(
-            "the norm epsilon is {}; expected a small positive number",
-            config.norm_eps
-        ));
+        return Err(format!("the norm epsilon is {}; expected a small positive number", config.norm_eps));
     }
     if !(config.rope.theta.is_finite() && config.rope.theta > 0.0) {
-        return Err(format!(
-            "the rotary base is {}; expected a positive number",
-            config.rope.theta
-        ));
+        return Err(format!("the rotary base is {}; expected a positive number", config.rope.theta));
     }
     if let RopeScaling::Linear { factor } = config.rope.scaling
         && !(factor.is_finite() && factor > 0.0)
     {
-        return Err(format!(
-            "the rotary scaling factor is {factor}; expected a positive number"
-        ));
+        return Err(format!("the rotary scaling factor is {factor}; expected a positive number"));
     }
     Ok(())
 }

@@ -77,12 +77,7 @@ impl Encoding {
 
 impl Container {
     pub(crate) fn new(label: String) -> Self {
-        Self {
-            label,
-            files: Vec::new(),
-            tensors: Vec::new(),
-            by_name: HashMap::new(),
-        }
+        Self { label, files: Vec::new(), tensors: Vec::new(), by_name: HashMap::new() }
     }
 
     /// Adds a file; its tensors follow with [`push`](Self::push).
@@ -110,14 +105,7 @@ impl Container {
             ));
         }
         self.by_name.insert(name.clone(), self.tensors.len());
-        self.tensors.push(Stored {
-            name,
-            shape,
-            encoding,
-            range,
-            file,
-            read: AtomicBool::new(false),
-        });
+        self.tensors.push(Stored { name, shape, encoding, range, file, read: AtomicBool::new(false) });
         Ok(())
     }
 
@@ -195,10 +183,9 @@ impl Container {
         let Encoding::Dense(encoding @ (DenseEncoding::F32 | DenseEncoding::F16 | DenseEncoding::Bf16)) =
             stored.encoding
         else {
-            return Err(self.refuse(
-                stored,
-                format_args!("is stored as {}; expected F32, F16 or BF16", stored.encoding.name()),
-            ));
+            return Err(
+                self.refuse(stored, format_args!("is stored as {}; expected F32, F16 or BF16", stored.encoding.name()))
+            );
         };
         // The range was checked against the shape, so the product cannot overflow.
         let len = stored.shape.iter().product();
@@ -210,10 +197,7 @@ impl Container {
             None => Ok(values),
             Some(index) => Err(self.refuse(
                 stored,
-                format_args!(
-                    "element {index} is {}, not a finite number; the file is damaged",
-                    values[index]
-                ),
+                format_args!("element {index} is {}, not a finite number; the file is damaged", values[index]),
             )),
         }
     }

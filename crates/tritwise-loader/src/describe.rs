@@ -50,10 +50,7 @@ pub fn describe(path: impl AsRef<Path>) -> Result<Description, CheckpointError> 
         Kind::Gguf => {
             let bytes = Bytes::map(path).map_err(|error| io_error(path, &error))?;
             let (container, header) = gguf::read(&label, bytes)?;
-            let architecture = header
-                .metadata()
-                .value("general.architecture")
-                .and_then(|value| value.as_str());
+            let architecture = header.metadata().value("general.architecture").and_then(|value| value.as_str());
             let architecture = architecture.map(str::to_owned);
             let format = gguf_format(header.version());
             let metadata = Vocabulary::Gguf(header).describe();

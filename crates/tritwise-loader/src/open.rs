@@ -66,10 +66,7 @@ fn open_gguf(label: &str, bytes: Bytes, options: &Options) -> Result<Source, Che
         container,
         config,
         names: Names::Gguf,
-        linear: Linear::ByType {
-            i2s: options.i2s_layout,
-            floats,
-        },
+        linear: Linear::ByType { i2s: options.i2s_layout, floats },
         format: gguf_format(header.version()),
         vocabulary: Vocabulary::Gguf(header),
     })
@@ -89,18 +86,11 @@ pub(crate) fn kind_of(path: &Path) -> Result<Kind, CheckpointError> {
         return Ok(Kind::Folder);
     }
     let mut start = Vec::new();
-    File::open(path)
-        .map_err(io)?
-        .take(4)
-        .read_to_end(&mut start)
-        .map_err(io)?;
+    File::open(path).map_err(io)?.take(4).read_to_end(&mut start).map_err(io)?;
     if start == b"GGUF" {
         return Ok(Kind::Gguf);
     }
-    if path
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors"))
-    {
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("safetensors")) {
         return Ok(Kind::Folder);
     }
     Err(file_error(

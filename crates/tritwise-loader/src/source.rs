@@ -54,12 +54,7 @@ impl Source {
     /// The checkpoint's files, metadata and tensors, for people to read.
     pub fn describe(&self) -> Description {
         let metadata = self.vocabulary.describe();
-        Description::new(
-            &self.container,
-            &self.format,
-            Some(self.config.architecture.clone()),
-            metadata,
-        )
+        Description::new(&self.container, &self.format, Some(self.config.architecture.clone()), metadata)
     }
 
     /// The checkpoint as the user named it: the path, or the name given with its bytes.
@@ -122,10 +117,7 @@ impl Source {
             Encoding::Unreadable { ref why, .. } => Err(self.container.refuse(stored, why)),
             Encoding::Dense(_) | Encoding::Packed => Err(self.container.refuse(
                 stored,
-                format_args!(
-                    "is stored as {}, in which no ternary layer is expected",
-                    stored.encoding.name()
-                ),
+                format_args!("is stored as {}, in which no ternary layer is expected", stored.encoding.name()),
             )),
         }
     }
@@ -148,9 +140,7 @@ impl Source {
             ));
         }
         let scale_name = format!("{}_scale", stored.name);
-        let scale_stored = self
-            .container
-            .need(&scale_name, &"the scale of the packed weights", &[1])?;
+        let scale_stored = self.container.need(&scale_name, &"the scale of the packed weights", &[1])?;
         let stored_scale = self.container.floats(scale_stored)?[0];
         let scale = if reciprocal { stored_scale.recip() } else { stored_scale };
         if !scale.is_finite() {
@@ -159,14 +149,8 @@ impl Source {
                 format_args!("is {stored_scale}, and weights are to be divided by it; the file is damaged"),
             ));
         }
-        TernaryMatrix::new(
-            TernaryEncoding::HfPacked,
-            rows,
-            cols,
-            self.container.bytes_of(stored),
-            Some(scale),
-        )
-        .map_err(|error| self.container.refuse(stored, error))
+        TernaryMatrix::new(TernaryEncoding::HfPacked, rows, cols, self.container.bytes_of(stored), Some(scale))
+            .map_err(|error| self.container.refuse(stored, error))
     }
 
     /// `matrix` times the scale that some ports of the 1bitLLM models keep in a tensor beside it.
@@ -186,9 +170,7 @@ impl Source {
         }
         let refuse = |message: &dyn std::fmt::Display| self.container.refuse(stored, message);
         let Scales::Tensor(scale) = *matrix.scales() else {
-            return Err(refuse(
-                &"is a scale beside a matrix that has several of its own, which is not supported",
-            ));
+            return Err(refuse(&"is a scale beside a matrix that has several of its own, which is not supported"));
         };
         // Such files are rare and their matrices small: writing one anew is simpler than a matrix with two scales.
         let (rows, cols) = (matrix.rows(), matrix.cols());
@@ -232,10 +214,7 @@ impl Checkpoint for Source {
             Encoding::Unreadable { why, .. } => Err(self.container.refuse(stored, why)),
             other => Err(self.container.refuse(
                 stored,
-                format_args!(
-                    "is stored as {}; a table of F32, F16, BF16, Q8_0 or Q6_K is expected",
-                    other.name()
-                ),
+                format_args!("is stored as {}; a table of F32, F16, BF16, Q8_0 or Q6_K is expected", other.name()),
             )),
         }
     }

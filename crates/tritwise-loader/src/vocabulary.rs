@@ -96,11 +96,7 @@ fn text(value: &Value) -> Option<TokenRef> {
 /// One id or a list of them.
 fn ids(value: &Value) -> Vec<TokenRef> {
     let several = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-    several
-        .iter()
-        .filter_map(|id| u32::try_from(id.as_u64()?).ok())
-        .map(TokenRef::Id)
-        .collect()
+    several.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).map(TokenRef::Id).collect()
 }
 
 impl Vocabulary {
@@ -110,9 +106,7 @@ impl Vocabulary {
             Self::Gguf(header) if header.metadata().value("tokenizer.ggml.model").is_none() => Ok(None),
             Self::Gguf(header) => {
                 let vocab = gguf_vocab(header.metadata()).map_err(|error| file_error(label, error))?;
-                Tokenizer::from_gguf(vocab)
-                    .map(Some)
-                    .map_err(|error| file_error(label, error))
+                Tokenizer::from_gguf(vocab).map(Some).map_err(|error| file_error(label, error))
             }
             Self::Folder(folder) => {
                 let Some(tokenizer) = &folder.tokenizer else {
@@ -135,11 +129,9 @@ impl Vocabulary {
     /// Key and value of each piece of metadata, for people.
     pub(crate) fn describe(&self) -> Vec<(String, String)> {
         match self {
-            Self::Gguf(header) => header
-                .metadata()
-                .iter()
-                .map(|(key, value)| (key.to_owned(), value.to_string()))
-                .collect(),
+            Self::Gguf(header) => {
+                header.metadata().iter().map(|(key, value)| (key.to_owned(), value.to_string())).collect()
+            }
             Self::Folder(folder) => folder
                 .config
                 .as_object()
@@ -155,9 +147,7 @@ fn gguf_vocab(metadata: &Metadata) -> Result<GgufVocab, tritwise_gguf::Error> {
     let string = |key: &str| Ok(metadata.string(&format!("tokenizer.ggml.{key}"))?.map(str::to_owned));
     let strings = |key: &str| {
         let strings = metadata.strings(&format!("tokenizer.ggml.{key}"))?;
-        Ok(strings
-            .map(|strings: &Strings| strings.iter().map(str::to_owned).collect())
-            .unwrap_or_default())
+        Ok(strings.map(|strings: &Strings| strings.iter().map(str::to_owned).collect()).unwrap_or_default())
     };
     let flag = |key: &str| metadata.boolean(&format!("tokenizer.ggml.{key}"));
     // An id beyond u32 is beyond every vocabulary, which is the tokenizer's to say.
@@ -170,10 +160,7 @@ fn gguf_vocab(metadata: &Metadata) -> Result<GgufVocab, tritwise_gguf::Error> {
         pre: string("pre")?,
         tokens: strings("tokens")?,
         scores: metadata.floats("tokenizer.ggml.scores")?.unwrap_or_default().to_vec(),
-        token_types: metadata
-            .integers("tokenizer.ggml.token_type")?
-            .unwrap_or_default()
-            .to_vec(),
+        token_types: metadata.integers("tokenizer.ggml.token_type")?.unwrap_or_default().to_vec(),
         merges: strings("merges")?,
         bos: id("bos")?,
         eos: id("eos")?,

@@ -7,18 +7,7 @@ use tritwise_tensor::{Checkpoint, Config, DenseEncoding, I2sLayout, LayerTensor,
 
 /// Asks for every tensor of the graph, as a model does.
 fn read_all(source: &impl Checkpoint) {
-    let Config {
-        hidden,
-        heads,
-        kv_heads,
-        head_dim,
-        ffn,
-        vocab,
-        layers,
-        sub_norms,
-        tied,
-        ..
-    } = *source.config();
+    let Config { hidden, heads, kv_heads, head_dim, ffn, vocab, layers, sub_norms, tied, .. } = *source.config();
     source.dense(TensorId::TokenEmbedding, vocab, hidden).unwrap();
     source.vector(TensorId::OutputNorm, hidden).unwrap();
     if !tied {
@@ -65,17 +54,8 @@ fn pilot_converts_to_every_encoding() {
     };
     let source = tritwise_loader::open(PathBuf::from(shared).join("pilot"), &Default::default()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    for linear in [
-        TernaryEncoding::I2S(I2sLayout::A),
-        TernaryEncoding::Tq1_0,
-        TernaryEncoding::Tq2_0,
-    ] {
-        for embedding in [
-            None,
-            Some(DenseEncoding::F16),
-            Some(DenseEncoding::Q8_0),
-            Some(DenseEncoding::Q6K),
-        ] {
+    for linear in [TernaryEncoding::I2S(I2sLayout::A), TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0] {
+        for embedding in [None, Some(DenseEncoding::F16), Some(DenseEncoding::Q8_0), Some(DenseEncoding::Q6K)] {
             let path = folder.path().join("pilot.gguf");
             let mut conversion = Conversion::default();
             (conversion.linear, conversion.embedding) = (linear, embedding);

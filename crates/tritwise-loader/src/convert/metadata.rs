@@ -20,9 +20,7 @@ pub(super) fn write(
     match &source.vocabulary {
         Vocabulary::Gguf(header) => {
             for (key, value) in header.metadata().iter().filter(|(key, _)| carried(key, conversion)) {
-                writer
-                    .metadata(key, value.clone())
-                    .map_err(|error| file_error(OUTPUT, error))?;
+                writer.metadata(key, value.clone()).map_err(|error| file_error(OUTPUT, error))?;
             }
             Ok(())
         }
@@ -33,12 +31,8 @@ pub(super) fn write(
 
 /// Whether a key of a GGUF file still holds after conversion.
 fn carried(key: &str, conversion: &Conversion) -> bool {
-    const WRITTEN_ANEW: [&str; 4] = [
-        "general.architecture",
-        "general.alignment",
-        "general.file_type",
-        "general.quantization_version",
-    ];
+    const WRITTEN_ANEW: [&str; 4] =
+        ["general.architecture", "general.alignment", "general.file_type", "general.quantization_version"];
     let general = key.starts_with("general.") && !WRITTEN_ANEW.contains(&key);
     let renamed = key == "general.name" && conversion.name.is_some();
     let tokenizer = key.starts_with("tokenizer.") && !conversion.without_tokenizer;

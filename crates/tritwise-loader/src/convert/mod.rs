@@ -118,23 +118,12 @@ pub fn write_gguf<W: Write>(
             .tensor(&tensor.name, &tensor.dims(), tensor.type_id(), tensor.bytes as u64)
             .map_err(|error| file_error(OUTPUT, error))?;
     }
-    let mut output = Output {
-        source,
-        data: writer.start(sink).map_err(write_error)?,
-    };
+    let mut output = Output { source, data: writer.start(sink).map_err(write_error)? };
     for (done, tensor) in plan.tensors.iter().enumerate() {
-        progress(Progress {
-            stage: Stage::Write,
-            done,
-            total: plan.tensors.len(),
-        });
+        progress(Progress { stage: Stage::Write, done, total: plan.tensors.len() });
         output.write(tensor)?;
     }
-    progress(Progress {
-        stage: Stage::Write,
-        done: plan.tensors.len(),
-        total: plan.tensors.len(),
-    });
+    progress(Progress { stage: Stage::Write, done: plan.tensors.len(), total: plan.tensors.len() });
     source.finish()?;
     output.data.finish().map_err(write_error)
 }
@@ -178,9 +167,8 @@ impl<W: Write> Output<'_, W> {
             for (row, out) in chunk.chunks_exact_mut(tensor.cols).enumerate() {
                 table.read_row(first + row, out);
             }
-            let bytes = encoding
-                .encode(chunk, rows, tensor.cols)
-                .map_err(|error| tensor_error(OUTPUT, &tensor.name, error))?;
+            let bytes =
+                encoding.encode(chunk, rows, tensor.cols).map_err(|error| tensor_error(OUTPUT, &tensor.name, error))?;
             self.append(tensor, &bytes)?;
         }
         Ok(())
@@ -195,11 +183,7 @@ impl<W: Write> Output<'_, W> {
         }
         let scales = permute(matrix.scales(), tensor);
         let bytes = encoding.encode(&trits, rows, cols, &scales).map_err(|error| {
-            tensor_error(
-                self.source.name(),
-                &tensor.name,
-                format_args!("{error}; convert to another encoding"),
-            )
+            tensor_error(self.source.name(), &tensor.name, format_args!("{error}; convert to another encoding"))
         })?;
         self.append(tensor, &bytes)
     }
@@ -220,10 +204,7 @@ fn permute(scales: &Scales, tensor: &Planned) -> Scales {
         Scales::Rows(values) => Scales::Rows(rows().map(|row| values[row]).collect()),
         Scales::Groups { cols, values } => {
             let groups = tensor.cols / cols;
-            let values = rows()
-                .flat_map(|row| &values[row * groups..][..groups])
-                .copied()
-                .collect();
+            let values = rows().flat_map(|row| &values[row * groups..][..groups]).copied().collect();
             Scales::Groups { cols: *cols, values }
         }
     }

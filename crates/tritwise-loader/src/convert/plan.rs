@@ -56,16 +56,8 @@ impl Plan {
         };
         // The rotary embedding of GGUF's llama pairs neighbours; transformers' pairs halves.
         let interleave = architecture == "llama" && config.rope.style == RopeStyle::Halves;
-        let builder = Builder {
-            source,
-            conversion,
-            config,
-            interleave,
-        };
-        Ok(Self {
-            architecture,
-            tensors: builder.tensors()?,
-        })
+        let builder = Builder { source, conversion, config, interleave };
+        Ok(Self { architecture, tensors: builder.tensors()? })
     }
 }
 
@@ -78,15 +70,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn tensors(&self) -> Result<Vec<Planned>, CheckpointError> {
-        let &Config {
-            hidden,
-            heads,
-            kv_heads,
-            head_dim,
-            ffn,
-            vocab,
-            ..
-        } = self.config;
+        let &Config { hidden, heads, kv_heads, head_dim, ffn, vocab, .. } = self.config;
         let mut tensors = vec![self.table(TensorId::TokenEmbedding, vocab, hidden, self.conversion.embedding)?];
         for layer in 0..self.config.layers {
             for tensor in LayerTensor::ALL {
@@ -164,34 +148,14 @@ impl Builder<'_> {
             Kind::Linear(encoding) => encoding.encoded_len(rows, cols),
         };
         let bytes = bytes.map_err(|error| {
-            tensor_error(
-                self.source.name(),
-                &name,
-                format_args!("{error}; choose another encoding"),
-            )
+            tensor_error(self.source.name(), &name, format_args!("{error}; choose another encoding"))
         })?;
-        Ok(Planned {
-            id,
-            name,
-            rows,
-            cols,
-            kind,
-            bytes,
-            interleave,
-        })
+        Ok(Planned { id, name, rows, cols, kind, bytes, interleave })
     }
 }
 
 fn vector(id: TensorId, len: usize) -> Planned {
-    Planned {
-        id,
-        name: gguf::name(id),
-        rows: 1,
-        cols: len,
-        kind: Kind::Vector,
-        bytes: 4 * len,
-        interleave: None,
-    }
+    Planned { id, name: gguf::name(id), rows: 1, cols: len, kind: Kind::Vector, bytes: 4 * len, interleave: None }
 }
 
 impl Planned {

@@ -30,10 +30,7 @@ pub(super) fn write(source: &Source, folder: &Folder, writer: &mut Writer) -> Re
     };
     let label = folder.tokenizer_label();
     let refuse = |message: String| {
-        file_error(
-            &label,
-            format_args!("{message}; to convert the weights alone, leave the tokenizer out"),
-        )
+        file_error(&label, format_args!("{message}; to convert the weights alone, leave the tokenizer out"))
     };
     let root: Value = serde_json::from_slice(json).map_err(|error| refuse(error.to_string()))?;
     let vocab = translate(&root, &tokenizer, source.config().vocab).map_err(refuse)?;
@@ -46,29 +43,19 @@ fn translate(root: &Value, tokenizer: &Tokenizer, rows: usize) -> Result<GgufVoc
     let model = &root["model"];
     let byte_level = !model["byte_fallback"].as_bool().unwrap_or(false);
     let merges = merges(&model["merges"])?;
-    let mut vocab = GgufVocab {
-        bos: tokenizer.bos(),
-        eos: tokenizer.eos(),
-        ..GgufVocab::default()
-    };
+    let mut vocab = GgufVocab { bos: tokenizer.bos(), eos: tokenizer.eos(), ..GgufVocab::default() };
     vocab.add_bos = Some(tokenizer.add_bos());
     vocab.add_eos = Some(tokenizer.add_eos());
     let mut ends = tokenizer.eog().iter().copied().filter(|&id| Some(id) != vocab.eos);
     (vocab.eot, vocab.eom) = (ends.next(), ends.next());
     if tokenizer.vocab_size() > rows {
-        return Err(format!(
-            "{} tokens for {rows} rows of the embedding",
-            tokenizer.vocab_size()
-        ));
+        return Err(format!("{} tokens for {rows} rows of the embedding", tokenizer.vocab_size()));
     }
     fill_tokens(&mut vocab, root, tokenizer, rows, byte_level);
     if byte_level {
         vocab.model = "gpt2".to_owned();
         vocab.pre = Some(splitting_rule(root)?.to_owned());
-        vocab.merges = merges
-            .into_iter()
-            .map(|(left, right)| format!("{left} {right}"))
-            .collect();
+        vocab.merges = merges.into_iter().map(|(left, right)| format!("{left} {right}")).collect();
     } else {
         vocab.model = "llama".to_owned();
         vocab.add_space_prefix = Some(prepends_space(root));
@@ -80,12 +67,8 @@ fn translate(root: &Value, tokenizer: &Tokenizer, rows: usize) -> Result<GgufVoc
 
 /// Token texts and kinds, one for each row of the embedding: llama.cpp counts rows by them.
 fn fill_tokens(vocab: &mut GgufVocab, root: &Value, tokenizer: &Tokenizer, rows: usize, byte_level: bool) {
-    let added: Vec<u64> = root["added_tokens"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|token| token["id"].as_u64())
-        .collect();
+    let added: Vec<u64> =
+        root["added_tokens"].as_array().into_iter().flatten().filter_map(|token| token["id"].as_u64()).collect();
     let unknown = root["model"]["unk_token"].as_str();
     for id in 0..rows as u32 {
         let text = tokenizer.token_text(id);
@@ -97,9 +80,7 @@ fn fill_tokens(vocab: &mut GgufVocab, root: &Value, tokenizer: &Tokenizer, rows:
             Some(text) if !byte_level && is_byte_token(text) => BYTE,
             Some(_) => NORMAL,
         });
-        vocab
-            .tokens
-            .push(text.map_or_else(|| format!("[PAD{id}]"), str::to_owned));
+        vocab.tokens.push(text.map_or_else(|| format!("[PAD{id}]"), str::to_owned));
     }
 }
 
@@ -119,10 +100,7 @@ fn merges(value: &Value) -> Result<Vec<(String, String)>, String> {
         Some((merge[0].as_str()?.to_owned(), merge[1].as_str()?.to_owned()))
     };
     let malformed = |merge: &Value| format!("the merge {merge} is not a pair of tokens");
-    merges
-        .iter()
-        .map(|merge| pair(merge).ok_or_else(|| malformed(merge)))
-        .collect()
+    merges.iter().map(|merge| pair(merge).ok_or_else(|| malformed(merge))).collect()
 }
 
 /// SentencePiece's scores order merges; the rank of the merge that makes a token orders them alike.
@@ -132,10 +110,7 @@ fn scores(tokens: &[String], merges: &[(String, String)]) -> Vec<f32> {
         ranks.entry(format!("{left}{right}")).or_insert(rank);
     }
     // Ranks stay below 2²⁴, up to where f32 tells whole numbers apart.
-    tokens
-        .iter()
-        .map(|token| ranks.get(token).map_or(0.0, |&rank| -(rank as f32) - 1.0))
-        .collect()
+    tokens.iter().map(|token| ranks.get(token).map_or(0.0, |&rank| -(rank as f32) - 1.0)).collect()
 }
 
 /// Llama 3's expression, and Qwen 2's, which differs in taking digits one by one.
@@ -181,9 +156,7 @@ fn steps<'a>(value: &'a Value, members: &str) -> Vec<&'a Value> {
 }
 
 fn prepends_space(root: &Value) -> bool {
-    let normalizes = steps(&root["normalizer"], "normalizers")
-        .iter()
-        .any(|step| step["type"] == "Prepend");
+    let normalizes = steps(&root["normalizer"], "normalizers").iter().any(|step| step["type"] == "Prepend");
     let scheme = &root["pre_tokenizer"]["prepend_scheme"];
     normalizes || (root["pre_tokenizer"]["type"] == "Metaspace" && scheme != "never")
 }
@@ -210,10 +183,7 @@ const PROBES: &[&str] = &[
 pub(super) fn compare(original: &Tokenizer, translated: &Tokenizer) -> Result<(), String> {
     for &probe in PROBES {
         for special in [Special::Text, Special::Parse] {
-            let (wanted, found) = (
-                original.encode_prompt(probe, special),
-                translated.encode_prompt(probe, special),
-            );
+            let (wanted, found) = (original.encode_prompt(probe, special), translated.encode_prompt(probe, special));
             if wanted.as_ref().ok() != found.as_ref().ok() {
                 return Err(format!(
                     "the text {probe:?} is {wanted:?} by the original and {found:?} by what GGUF can say of it"
@@ -245,13 +215,8 @@ fn put(vocab: &GgufVocab, chat_template: Option<&str>, writer: &mut Writer) -> R
     if !vocab.merges.is_empty() {
         writer.metadata(&key("merges"), vocab.merges.iter().collect::<Strings>())?;
     }
-    let ids = [
-        ("bos", vocab.bos),
-        ("eos", vocab.eos),
-        ("eot", vocab.eot),
-        ("eom", vocab.eom),
-        ("unknown", vocab.unknown),
-    ];
+    let ids =
+        [("bos", vocab.bos), ("eos", vocab.eos), ("eot", vocab.eot), ("eom", vocab.eom), ("unknown", vocab.unknown)];
     for (name, id) in ids {
         if let Some(id) = id {
             writer.metadata(&key(&format!("{name}_token_id")), id)?;

@@ -23,10 +23,7 @@ pub(super) fn verify(
 ) -> Result<(), CheckpointError> {
     let written = crate::open(path, &crate::Options::default())?;
     let plan = Plan::new(source, conversion)?;
-    let mut expected = Config {
-        architecture: plan.architecture.to_owned(),
-        ..source.config().clone()
-    };
+    let mut expected = Config { architecture: plan.architecture.to_owned(), ..source.config().clone() };
     expected.rope.style = written.config().rope.style;
     if *written.config() != expected {
         return Err(file_error(
@@ -35,11 +32,7 @@ pub(super) fn verify(
         ));
     }
     for (done, tensor) in plan.tensors.iter().enumerate() {
-        progress(Progress {
-            stage: Stage::Verify,
-            done,
-            total: plan.tensors.len(),
-        });
+        progress(Progress { stage: Stage::Verify, done, total: plan.tensors.len() });
         let equal = match tensor.kind {
             Kind::Vector => same_vector(source, &written, tensor)?,
             Kind::Table(_) => same_table(source, &written, tensor)?,
@@ -53,18 +46,11 @@ pub(super) fn verify(
             ));
         }
     }
-    progress(Progress {
-        stage: Stage::Verify,
-        done: plan.tensors.len(),
-        total: plan.tensors.len(),
-    });
+    progress(Progress { stage: Stage::Verify, done: plan.tensors.len(), total: plan.tensors.len() });
     written.finish()?;
     if let (false, Some(original)) = (conversion.without_tokenizer, source.tokenizer()?) {
         let Some(translated) = written.tokenizer()? else {
-            return Err(file_error(
-                written.name(),
-                "has lost its tokenizer; this is a bug, please report it",
-            ));
+            return Err(file_error(written.name(), "has lost its tokenizer; this is a bug, please report it"));
         };
         tokenizer::compare(&original, &translated).map_err(|message| file_error(written.name(), message))?;
     }
@@ -111,16 +97,9 @@ fn same_scales(source: &Scales, written: &Scales, encoding: TernaryEncoding) -> 
     match (source, written) {
         (Scales::Tensor(a), Scales::Tensor(b)) => stored(a) == *b,
         (Scales::Rows(a), Scales::Rows(b)) => same(a, b),
-        (
-            Scales::Groups {
-                cols: a_cols,
-                values: a,
-            },
-            Scales::Groups {
-                cols: b_cols,
-                values: b,
-            },
-        ) => a_cols == b_cols && same(a, b),
+        (Scales::Groups { cols: a_cols, values: a }, Scales::Groups { cols: b_cols, values: b }) => {
+            a_cols == b_cols && same(a, b)
+        }
         // Rounding may make different scales equal, and equal ones take a simpler form.
         (Scales::Rows(a) | Scales::Groups { values: a, .. }, Scales::Tensor(b)) => a.iter().all(|a| stored(a) == *b),
         _ => false,

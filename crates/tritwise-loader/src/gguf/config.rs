@@ -18,12 +18,7 @@ pub(super) fn read(
     metadata: &Metadata,
     options: &Options,
 ) -> Result<(Config, FloatRule), CheckpointError> {
-    Reader {
-        container,
-        metadata,
-        options,
-    }
-    .read()
+    Reader { container, metadata, options }.read()
 }
 
 struct Reader<'a> {
@@ -38,10 +33,7 @@ const SHAPE_2B_4T: (usize, usize, usize) = (2560, 6912, 128_256);
 impl Reader<'_> {
     fn read(&self) -> Result<(Config, FloatRule), CheckpointError> {
         let file_error = |message: String| file_error(&self.container.label, message);
-        let architecture = self
-            .metadata
-            .string("general.architecture")
-            .map_err(|e| file_error(e.to_string()))?;
+        let architecture = self.metadata.string("general.architecture").map_err(|e| file_error(e.to_string()))?;
         let Some(architecture) = architecture else {
             return Err(file_error(
                 "has no metadata key general.architecture; it is no model, or was written wrongly".into(),
@@ -59,10 +51,7 @@ impl Reader<'_> {
         };
         self.refuse_other_graphs(architecture)?;
 
-        let keys = Keys {
-            reader: self,
-            architecture,
-        };
+        let keys = Keys { reader: self, architecture };
         let vocab = match self.container.find(TOKEN_EMBEDDING) {
             Some(stored) if stored.shape.len() == 2 => stored.shape[0],
             _ => {
@@ -89,11 +78,7 @@ impl Reader<'_> {
             norm_eps: keys.required_float("attention.layer_norm_rms_epsilon")?,
             rope: Rope {
                 theta: keys.float("rope.freq_base")?.unwrap_or(10_000.0),
-                style: if bitnet {
-                    RopeStyle::Halves
-                } else {
-                    RopeStyle::Interleaved
-                },
+                style: if bitnet { RopeStyle::Halves } else { RopeStyle::Interleaved },
                 scaling: keys.rope_scaling()?,
             },
             activation: keys.activation((hidden, ffn, vocab))?,
@@ -104,23 +89,13 @@ impl Reader<'_> {
         self.check_vocabulary(&keys, &config)?;
         keys.check_attention(&config)?;
         self.check_rope_factors(&config)?;
-        Ok((
-            config,
-            if bitnet {
-                FloatRule::ExactOrAbsmean
-            } else {
-                FloatRule::Exact
-            },
-        ))
+        Ok((config, if bitnet { FloatRule::ExactOrAbsmean } else { FloatRule::Exact }))
     }
 
     /// Refuses what the file says about itself when it means another graph.
     fn refuse_other_graphs(&self, architecture: &str) -> Result<(), CheckpointError> {
         let refuse = |key: &str, value: &dyn std::fmt::Display, why: &str| {
-            Err(file_error(
-                &self.container.label,
-                format_args!("metadata key {key} is {value}: {why}"),
-            ))
+            Err(file_error(&self.container.label, format_args!("metadata key {key} is {value}: {why}")))
         };
         if let Some((key, value)) = self.metadata.iter().find(|(key, _)| key.starts_with("prism.hadamard.")) {
             return refuse(key, value, "weights rotated by Hadamard transforms are not supported");
@@ -128,11 +103,7 @@ impl Reader<'_> {
         if let Some(value) = self.metadata.value("split.count")
             && value.as_u64().is_none_or(|count| count > 1)
         {
-            return refuse(
-                "split.count",
-                value,
-                "join the parts with llama.cpp's gguf-split --merge first",
-            );
+            return refuse("split.count", value, "join the parts with llama.cpp's gguf-split --merge first");
         }
         for (key, neutral, why) in FOREIGN_KEYS {
             let key = format!("{architecture}.{key}");
@@ -146,10 +117,8 @@ impl Reader<'_> {
     }
 
     fn check_vocabulary(&self, keys: &Keys<'_>, config: &Config) -> Result<(), CheckpointError> {
-        let tokens = self
-            .metadata
-            .strings("tokenizer.ggml.tokens")
-            .map_err(|e| file_error(&self.container.label, e))?;
+        let tokens =
+            self.metadata.strings("tokenizer.ggml.tokens").map_err(|e| file_error(&self.container.label, e))?;
         let claims = [
             ("tokenizer.ggml.tokens", tokens.map(|tokens| tokens.len())),
             ("vocab_size", keys.optional("vocab_size")?),
@@ -160,10 +129,7 @@ impl Reader<'_> {
             {
                 return Err(file_error(
                     &self.container.label,
-                    format_args!(
-                        "{what} counts {count} tokens, but {TOKEN_EMBEDDING} has {} rows",
-                        config.vocab
-                    ),
+                    format_args!("{what} counts {count} tokens, but {TOKEN_EMBEDDING} has {} rows", config.vocab),
                 ));
             }
         }
@@ -243,10 +209,7 @@ impl Keys<'_> {
         if let Some(Value::Array(array)) = metadata.value(&full) {
             return self.uniform(&full, array).map(Some);
         }
-        Ok(metadata
-            .unsigned(&full)
-            .map_err(|error| self.file_error(error))?
-            .map(to_usize))
+        Ok(metadata.unsigned(&full).map_err(|error| self.file_error(error))?.map(to_usize))
     }
 
     fn uniform(&self, key: &str, array: &Array) -> Result<usize, CheckpointError> {
@@ -262,10 +225,7 @@ impl Keys<'_> {
     }
 
     fn float(&self, key: &str) -> Result<Option<f32>, CheckpointError> {
-        self.reader
-            .metadata
-            .float(&self.full(key))
-            .map_err(|error| self.file_error(error))
+        self.reader.metadata.float(&self.full(key)).map_err(|error| self.file_error(error))
     }
 
     fn required_float(&self, key: &str) -> Result<f32, CheckpointError> {
@@ -273,10 +233,7 @@ impl Keys<'_> {
     }
 
     fn string(&self, key: &str) -> Result<Option<&str>, CheckpointError> {
-        self.reader
-            .metadata
-            .string(&self.full(key))
-            .map_err(|error: Error| self.file_error(error))
+        self.reader.metadata.string(&self.full(key)).map_err(|error: Error| self.file_error(error))
     }
 
     fn head_dim(&self, hidden: usize, heads: usize) -> Result<usize, CheckpointError> {
@@ -291,10 +248,7 @@ impl Keys<'_> {
                 )));
             }
         };
-        for (key, what) in [
-            ("attention.value_length", "values"),
-            ("rope.dimension_count", "rotary embeddings"),
-        ] {
+        for (key, what) in [("attention.value_length", "values"), ("rope.dimension_count", "rotary embeddings")] {
             if let Some(other) = self.optional(key)?
                 && other != head_dim
             {
@@ -315,9 +269,7 @@ impl Keys<'_> {
                 Some(1.0) => Ok(RopeScaling::None),
                 Some(factor) => Ok(RopeScaling::Linear { factor }),
             },
-            Some("linear") => Ok(RopeScaling::Linear {
-                factor: self.required_float("rope.scaling.factor")?,
-            }),
+            Some("linear") => Ok(RopeScaling::Linear { factor: self.required_float("rope.scaling.factor")? }),
             Some(other) => Err(self.file_error(format_args!(
                 "metadata key {} is {other:?}; supported are \"none\" and \"linear\"",
                 self.full("rope.scaling.type")

@@ -25,15 +25,9 @@ pub(crate) fn settle(header: &Header, tensor: &Tensor) -> (Encoding, Range<usize
             Some(encoding) => (encoding, start..start + size as usize),
             None => (unreadable(meaning.name, refusal(meaning)), tensor.window.clone()),
         },
-        [] => (
-            unreadable(&types::describe(tensor.type_id), misfit(tensor)),
-            tensor.window.clone(),
-        ),
+        [] => (unreadable(&types::describe(tensor.type_id), misfit(tensor)), tensor.window.clone()),
         _ => {
-            let why = format!(
-                "could be any of {} by its size; refused",
-                types::describe(tensor.type_id)
-            );
+            let why = format!("could be any of {} by its size; refused", types::describe(tensor.type_id));
             (unreadable(&types::describe(tensor.type_id), why), tensor.window.clone())
         }
     }
@@ -54,10 +48,7 @@ fn readable(meaning: &Type) -> Option<Encoding> {
 }
 
 fn unreadable(name: &str, why: String) -> Encoding {
-    Encoding::Unreadable {
-        name: name.to_owned(),
-        why,
-    }
+    Encoding::Unreadable { name: name.to_owned(), why }
 }
 
 const REMEDY: &str = "linear layers are read from I2_S, TQ1_0, TQ2_0, F32, F16 and BF16, tables from F32, F16, BF16, \
@@ -69,18 +60,15 @@ const LOOKUP_TABLES: &str = "whose byte order depends on tile sizes of the build
 fn refusal(meaning: &Type) -> String {
     match meaning.name {
         "TL1" | "TL2" => format!("is stored as {}, {LOOKUP_TABLES}", meaning.name),
-        name => format!(
-            "is stored as {name} (type {} of {}), which is not read; {REMEDY}",
-            meaning.id, meaning.project
-        ),
+        name => {
+            format!("is stored as {name} (type {} of {}), which is not read; {REMEDY}", meaning.id, meaning.project)
+        }
     }
 }
 
 /// What to say when no known meaning of the type has the size that the file gives the tensor.
 fn misfit(tensor: &Tensor) -> String {
-    let Tensor {
-        dims, type_id, window, ..
-    } = tensor;
+    let Tensor { dims, type_id, window, .. } = tensor;
     let described = types::describe(*type_id);
     let found = window.len();
     let sized: Vec<String> = types::meanings(*type_id)
@@ -88,10 +76,9 @@ fn misfit(tensor: &Tensor) -> String {
         .collect();
     let lookup_tables = types::meanings(*type_id).find(|meaning| matches!(meaning.name, "TL1" | "TL2"));
     match (lookup_tables, sized.is_empty()) {
-        (Some(meaning), _) => format!(
-            "has type {type_id}, which is {described}; by its size it is {}, {LOOKUP_TABLES}",
-            meaning.name
-        ),
+        (Some(meaning), _) => {
+            format!("has type {type_id}, which is {described}; by its size it is {}, {LOOKUP_TABLES}", meaning.name)
+        }
         (None, true) => format!("has type {type_id} ({described}) and shape {dims:?}, which is not read; {REMEDY}"),
         (None, false) => format!(
             "has type {type_id}, shape {dims:?} and {found} bytes in the file, padding included, but {}; \

@@ -6,11 +6,11 @@ mod encoding;
 use tritwise_gguf::{Header, Metadata};
 use tritwise_tensor::{CheckpointError, Config, LayerTensor, TensorId};
 
+use crate::Options;
 use crate::bytes::Bytes;
 use crate::container::Container;
 use crate::error::file_error;
 use crate::source::FloatRule;
-use crate::{Options, limits};
 
 /// The tensors and metadata of a GGUF file, whatever its architecture.
 pub(crate) fn read(label: &str, bytes: Bytes) -> Result<(Container, Header), CheckpointError> {
@@ -64,7 +64,7 @@ fn layer_name(tensor: LayerTensor) -> &'static str {
     }
 }
 
-/// A number that must fit this machine's addresses before it is compared with its limit.
+/// A count that is yet to be compared with its limit; what this machine cannot count is beyond every limit.
 fn to_usize(value: u64) -> usize {
-    value.min(limits::CONTEXT.max(limits::VOCAB) + 1) as usize
+    usize::try_from(value).unwrap_or(usize::MAX)
 }

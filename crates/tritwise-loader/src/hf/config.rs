@@ -102,9 +102,7 @@ enum Family {
 
 /// What `config.json` calls the architecture: the first of `architectures`, else `model_type`.
 pub(crate) fn architecture(config: &Value) -> Option<String> {
-    let named = config["architectures"][0]
-        .as_str()
-        .or_else(|| config["model_type"].as_str());
+    let named = config["architectures"][0].as_str().or_else(|| config["model_type"].as_str());
     named.map(str::to_owned)
 }
 
@@ -169,16 +167,8 @@ fn family(file: &File) -> Result<Family, String> {
 fn refuse_other_graphs(file: &File) -> Result<(), String> {
     let neutral: &[(&str, Value, &str)] = &[
         ("attention_bias", false.into(), "biases in attention are not supported"),
-        (
-            "mlp_bias",
-            false.into(),
-            "biases in the feed-forward block are not supported",
-        ),
-        (
-            "partial_rotary_factor",
-            1.0.into(),
-            "partly rotated heads are not supported",
-        ),
+        ("mlp_bias", false.into(), "biases in the feed-forward block are not supported"),
+        ("partial_rotary_factor", 1.0.into(), "partly rotated heads are not supported"),
         ("num_experts", 0.into(), "mixtures of experts are not supported"),
         ("num_local_experts", 0.into(), "mixtures of experts are not supported"),
     ];
@@ -192,15 +182,11 @@ fn refuse_other_graphs(file: &File) -> Result<(), String> {
         }
     }
     let window = file.rest.get("sliding_window").filter(|value| !value.is_null());
-    let in_use = file
-        .rest
-        .get("use_sliding_window")
-        .and_then(Value::as_bool)
-        .unwrap_or(true);
+    let in_use = file.rest.get("use_sliding_window").and_then(Value::as_bool).unwrap_or(true);
     match window {
-        Some(window) if in_use && window.as_u64().is_none_or(|w| w < file.max_position_embeddings as u64) => Err(
-            format!("sets sliding_window to {window}: attention to a sliding window is not supported"),
-        ),
+        Some(window) if in_use && window.as_u64().is_none_or(|w| w < file.max_position_embeddings as u64) => {
+            Err(format!("sets sliding_window to {window}: attention to a sliding window is not supported"))
+        }
         _ => Ok(()),
     }
 }
@@ -222,51 +208,33 @@ fn rope(file: &File, family: Family) -> Result<Rope, String> {
     // transformers' own defaults.
     let default_theta = if family == Family::BitNet { 500_000.0 } else { 10_000.0 };
     let fields = file.rope_parameters.as_ref().or(file.rope_scaling.as_ref());
-    let theta = fields
-        .and_then(|fields| fields.rope_theta)
-        .or(file.rope_theta)
-        .unwrap_or(default_theta);
+    let theta = fields.and_then(|fields| fields.rope_theta).or(file.rope_theta).unwrap_or(default_theta);
     if let Some(part) = fields.and_then(|fields| fields.partial_rotary_factor)
         && part != 1.0
     {
-        return Err(format!(
-            "sets partial_rotary_factor to {part}: partly rotated heads are not supported"
-        ));
+        return Err(format!("sets partial_rotary_factor to {part}: partly rotated heads are not supported"));
     }
     let scaling = match fields.and_then(|fields| Some((fields.rope_type.as_deref()?, fields.factor))) {
         None | Some(("default", _)) => RopeScaling::None,
         Some(("linear", Some(factor))) => RopeScaling::Linear { factor },
         Some(("linear", None)) => return Err("asks for linear rotary scaling without a factor".to_owned()),
         Some((other, _)) => {
-            return Err(format!(
-                "asks for rotary scaling of type {other:?}; supported are \"default\" and \"linear\""
-            ));
+            return Err(format!("asks for rotary scaling of type {other:?}; supported are \"default\" and \"linear\""));
         }
     };
-    Ok(Rope {
-        theta,
-        style: RopeStyle::Halves,
-        scaling,
-    })
+    Ok(Rope { theta, style: RopeStyle::Halves, scaling })
 }
 
 fn activation(name: &str) -> Result<Activation, String> {
     match name {
         "relu2" => Ok(Activation::SquaredRelu),
         "silu" | "swish" => Ok(Activation::Silu),
-        other => Err(format!(
-            "sets hidden_act to {other:?}; supported are \"relu2\" and \"silu\""
-        )),
+        other => Err(format!("sets hidden_act to {other:?}; supported are \"relu2\" and \"silu\"")),
     }
 }
 
 fn linear(file: &File, family: Family) -> Result<Linear, String> {
-    let floats = |floats| {
-        Ok(Linear::ByType {
-            i2s: I2sLayout::A,
-            floats,
-        })
-    };
+    let floats = |floats| Ok(Linear::ByType { i2s: I2sLayout::A, floats });
     let Some(quantization) = &file.quantization_config else {
         if family != Family::OneBit {
             return floats(FloatRule::Exact);
@@ -274,38 +242,25 @@ fn linear(file: &File, family: Family) -> Result<Linear, String> {
         // The 1bitLLM modelling file quantises its weights by absmean at every step.
         return match (file.weight_bits, file.input_bits) {
             (None | Some(1), None | Some(8)) => floats(FloatRule::Absmean),
-            (weights, inputs) => Err(format!(
-                "sets weight_bits to {weights:?} and input_bits to {inputs:?}; supported are 1 and 8"
-            )),
+            (weights, inputs) => {
+                Err(format!("sets weight_bits to {weights:?} and input_bits to {inputs:?}; supported are 1 and 8"))
+            }
         };
     };
     let of = |name: &str, value: &str, supported: &str| {
-        Err(format!(
-            "sets quantization_config.{name} to {value:?}; supported: {supported}"
-        ))
+        Err(format!("sets quantization_config.{name} to {value:?}; supported: {supported}"))
     };
     match quantization.quant_method.as_deref() {
         Some("bitnet") => {}
         other => return of("quant_method", other.unwrap_or("(none)"), "\"bitnet\""),
     }
     if quantization.use_rms_norm == Some(true) {
-        return of(
-            "use_rms_norm",
-            "true",
-            "false; norms inside the linear layers are not built",
-        );
+        return of("use_rms_norm", "true", "false; norms inside the linear layers are not built");
     }
-    if let Some(module) = quantization
-        .modules_to_not_convert
-        .iter()
-        .flatten()
-        .find(|&module| !DENSE_MODULES.contains(&module.as_str()))
+    if let Some(module) =
+        quantization.modules_to_not_convert.iter().flatten().find(|&module| !DENSE_MODULES.contains(&module.as_str()))
     {
-        return of(
-            "modules_to_not_convert",
-            module,
-            "the embedding and the head, which are dense anyway",
-        );
+        return of("modules_to_not_convert", module, "the embedding and the head, which are dense anyway");
     }
     match quantization.linear_class.as_deref() {
         None | Some("bitlinear") => Ok(Linear::Packed { reciprocal: true }),
@@ -336,10 +291,7 @@ fn accept_derived_tensors(container: &Container, config: &Config) -> Result<(), 
         if let Some((i, frequency)) = wrong {
             return Err(container.refuse(
                 stored,
-                format_args!(
-                    "has frequency {frequency} at {i}, which a base of {} does not give",
-                    config.rope.theta
-                ),
+                format_args!("has frequency {frequency} at {i}, which a base of {} does not give", config.rope.theta),
             ));
         }
     }
@@ -348,10 +300,7 @@ fn accept_derived_tensors(container: &Container, config: &Config) -> Result<(), 
     {
         let same = head.shape == embedding.shape
             && head.encoding == embedding.encoding
-            && matches!(
-                head.encoding,
-                Encoding::Dense(DenseEncoding::F32 | DenseEncoding::F16 | DenseEncoding::Bf16)
-            )
+            && matches!(head.encoding, Encoding::Dense(DenseEncoding::F32 | DenseEncoding::F16 | DenseEncoding::Bf16))
             && container.bytes_of(head) == container.bytes_of(embedding);
         if !same {
             return Err(container.refuse(

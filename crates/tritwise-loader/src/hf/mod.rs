@@ -53,11 +53,7 @@ pub(crate) enum SubNorms {
 impl SubNorms {
     fn found_in(container: &Container) -> Self {
         let one_bit = name(TensorId::Layer(0, LayerTensor::AttnSubNorm), Self::OneBit);
-        if container.find(&one_bit).is_some() {
-            Self::OneBit
-        } else {
-            Self::Transformers
-        }
+        if container.find(&one_bit).is_some() { Self::OneBit } else { Self::Transformers }
     }
 }
 
@@ -99,9 +95,7 @@ pub(crate) fn read_small(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Chec
         Err(error) => return Err(io_error(path, &error)),
     };
     let mut bytes = Vec::new();
-    file.take(most + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| io_error(path, &error))?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| io_error(path, &error))?;
     if bytes.len() as u64 > most {
         return Err(file_error(
             &path.display().to_string(),

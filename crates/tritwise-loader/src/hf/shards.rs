@@ -35,10 +35,7 @@ pub(crate) fn read(label: &str, weights: &Path) -> Result<Container, CheckpointE
     if let Some(index) = read_json::<Index>(&index_path)? {
         let index_label = index_path.display().to_string();
         let shards = shard_names(&index_label, &index)?;
-        let named = weights
-            .file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| shards.contains(name));
+        let named = weights.file_name().and_then(|name| name.to_str()).is_some_and(|name| shards.contains(name));
         if weights.is_dir() || named {
             for shard in shards {
                 add(&mut container, &folder.join(shard))?;
@@ -65,10 +62,7 @@ fn shard_names<'a>(label: &str, index: &'a Index) -> Result<BTreeSet<&'a str>, C
     for shard in &shards {
         let mut components = Path::new(shard).components();
         // On Windows a name may also hold a drive or a stream; on others, a backslash is only odd.
-        let plain = matches!(
-            (components.next(), components.next()),
-            (Some(Component::Normal(_)), None)
-        );
+        let plain = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
         if !plain || shard.contains(['/', '\\', ':']) || !shard.ends_with(".safetensors") {
             return Err(file_error(
                 label,
@@ -78,10 +72,9 @@ fn shard_names<'a>(label: &str, index: &'a Index) -> Result<BTreeSet<&'a str>, C
     }
     match shards.len() {
         0 => Err(file_error(label, "names no shard; download it again")),
-        count if count > limits::SHARDS => Err(file_error(
-            label,
-            format_args!("names {count} shards; at most {} are opened", limits::SHARDS),
-        )),
+        count if count > limits::SHARDS => {
+            Err(file_error(label, format_args!("names {count} shards; at most {} are opened", limits::SHARDS)))
+        }
         _ => Ok(shards),
     }
 }
@@ -90,10 +83,7 @@ fn shard_names<'a>(label: &str, index: &'a Index) -> Result<BTreeSet<&'a str>, C
 fn check_index(container: &Container, label: &str, index: &Index) -> Result<(), CheckpointError> {
     for (name, shard) in &index.weight_map {
         let found = container.find(name).map(|stored| container.file_of(stored));
-        if found
-            .and_then(|file| Path::new(file).file_name())
-            .is_none_or(|file| file != shard.as_str())
-        {
+        if found.and_then(|file| Path::new(file).file_name()).is_none_or(|file| file != shard.as_str()) {
             return Err(tensor_error(
                 label,
                 name,

@@ -3,17 +3,14 @@
 //! The container's reader is another crate; this one takes the values of the
 //! `tokenizer.ggml.*` keys as a plain [`GgufVocab`].
 
-use std::collections::HashSet;
-
-use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::{Prepend, Replace, Sequence};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizerSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
-use crate::spm::Spm;
-use crate::tokenizer::{Control, END_NAMES, Engine, Parts};
+use crate::bpe::{Bpe, Order};
+use crate::tokenizer::{Control, END_NAMES, Parts};
 use crate::vocabulary::{Kind, SPACE, Spelling, Vocabulary, byte_token};
 use crate::{Error, Tokenizer, pre};
 
@@ -86,12 +83,14 @@ fn byte_level(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
         None if llama3 => pre::rule("llama-bpe").ok_or(Error::MissingPre)?,
         None => return Err(Error::MissingPre),
     };
-    let merges = parse_merges(&vocab.merges, &vocab.tokens)?;
+    if vocab.merges.is_empty() {
+        return Err(Error::Length { table: "tokenizer.ggml.merges", found: 0, tokens: vocab.tokens.len() });
+    }
     let mut kinds = kinds(&vocab)?;
     // Control tokens that the file calls text: no merge leads to them, and they are named like an end.
-    let merged: HashSet<String> = merges.iter().map(|(a, b)| format!("{a}{b}")).collect();
+    let merged = |text: &str| vocab.merges.iter().any(|merge| merge.len() == text.len() + 1 && is_split(merge, text));
     for (id, (text, kind)) in vocab.tokens.iter().zip(&mut kinds).enumerate() {
-        let named = END_NAMES.contains(&text.as_str()) && !merged.contains(text);
+        let named = END_NAMES.contains(&text.as_str()) && !merged(text);
         let reserved = llama3 && id >= LLAMA3_BASE && text.starts_with("<|") && text.ends_with("|>");
         if *kind == Kind::Normal && (named || reserved) {
             *kind = Kind::Special;
@@ -101,25 +100,20 @@ fn byte_level(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
 
     let tokens = std::mem::take(&mut vocab.tokens).into_iter().zip(kinds).collect();
     let vocabulary = Vocabulary::new(tokens, Spelling::ByteLevel)?;
-    let words: Vocab = vocabulary
-        .iter()
-        .filter(|(_, _, kind)| !matches!(kind, Kind::Special | Kind::Unused))
-        .map(|(id, text, _)| (text.to_owned(), id))
-        .collect();
-    let bpe = build_bpe(words, merges, |builder| builder.ignore_merges(rule.ignore_merges))?;
+    let merges = vocab.merges.iter().enumerate().map(|(index, merge)| halves(index, merge));
+    let mut bpe = Bpe::new(&vocabulary, Order::list(&vocabulary, merges)?);
+    bpe.whole_pieces = rule.ignore_merges;
     let mut steps = Vec::with_capacity(rule.splits.len() + 1);
     for expression in rule.splits {
         let pattern = SplitPattern::Regex((*expression).to_owned());
         let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
-        steps.push(PreTokenizerWrapper::from(
-            split.map_err(|error| Error::Encode(error.to_string()))?,
-        ));
+        steps.push(PreTokenizerWrapper::from(split.map_err(|error| Error::Encode(error.to_string()))?));
     }
     steps.push(ByteLevel::new(false, true, false).into());
     Parts {
         added: added(&vocabulary),
         vocabulary,
-        engine: Engine::Bpe(bpe),
+        bpe,
         normalizer: None,
         pre_tokenizer: Some(PreTokenizerSequence::new(steps).into()),
         space_prefix: false,
@@ -144,7 +138,8 @@ fn sentence_piece(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
 
     let tokens = std::mem::take(&mut vocab.tokens).into_iter().zip(kinds).collect();
     let vocabulary = Vocabulary::new(tokens, Spelling::SentencePiece)?;
-    let spm = Spm::new(&vocabulary, vocab.scores, vocab.unknown)?;
+    let mut bpe = Bpe::new(&vocabulary, Order::scores(&vocabulary, &vocab.scores)?);
+    bpe.unknown = vocab.unknown;
     let space = Replace::new(" ", SPACE.to_string()).map_err(|error| Error::Encode(error.to_string()))?;
     let space_prefix = vocab.add_space_prefix.unwrap_or(true);
     let mut steps: Vec<NormalizerWrapper> = Vec::new();
@@ -155,7 +150,7 @@ fn sentence_piece(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
     Parts {
         added: added(&vocabulary),
         vocabulary,
-        engine: Engine::Spm(spm),
+        bpe,
         normalizer: Some(Sequence::new(steps).into()),
         pre_tokenizer: None,
         space_prefix,
@@ -184,29 +179,17 @@ fn kinds(vocab: &GgufVocab) -> Result<Vec<Kind>, Error> {
         });
     }
     let kind = |((text, &number), id): ((&String, &i32), u32)| {
-        let wrong = |problem| Error::Token {
-            id,
-            text: text.clone(),
-            problem,
-        };
+        let wrong = |problem| Error::Token { id, text: text.clone(), problem };
         match number {
             1 => Ok(Kind::Normal),
             2 | 3 => Ok(Kind::Special),
             4 => Ok(Kind::Added),
             5 => Ok(Kind::Unused),
-            6 => byte_token(text)
-                .map(Kind::Byte)
-                .ok_or_else(|| wrong("a byte token must read <0xHH>".to_owned())),
+            6 => byte_token(text).map(Kind::Byte).ok_or_else(|| wrong("a byte token must read <0xHH>".to_owned())),
             _ => Err(wrong(format!("token type {number} is not one of 1 to 6"))),
         }
     };
-    vocab
-        .tokens
-        .iter()
-        .zip(&vocab.token_types)
-        .zip(0u32..)
-        .map(kind)
-        .collect()
+    vocab.tokens.iter().zip(&vocab.token_types).zip(0u32..).map(kind).collect()
 }
 
 fn control(vocab: &GgufVocab, kinds: &[Kind], add_bos: bool) -> Result<Control, Error> {
@@ -221,21 +204,12 @@ fn control(vocab: &GgufVocab, kinds: &[Kind], add_bos: bool) -> Result<Control, 
     ];
     for (role, id) in roles {
         if let Some(id) = id.filter(|&id| id as usize >= tokens) {
-            return Err(Error::Special {
-                role,
-                found: id.to_string(),
-                tokens,
-            });
+            return Err(Error::Special { role, found: id.to_string(), tokens });
         }
     }
     let named = vocab.tokens.iter().zip(kinds).zip(0u32..);
     let named = named.filter(|((text, kind), _)| **kind == Kind::Special && END_NAMES.contains(&text.as_str()));
-    let mut eog: Vec<u32> = named
-        .map(|(_, id)| id)
-        .chain(vocab.eos)
-        .chain(vocab.eot)
-        .chain(vocab.eom)
-        .collect();
+    let mut eog: Vec<u32> = named.map(|(_, id)| id).chain(vocab.eos).chain(vocab.eot).chain(vocab.eom).collect();
     eog.sort_unstable();
     eog.dedup();
     if vocab.add_bos == Some(true) && vocab.bos.is_none() {
@@ -262,59 +236,16 @@ fn added(vocabulary: &Vocabulary) -> Vec<AddedToken> {
         .collect()
 }
 
-/// Splits `left right` at the first space after the first character, which may itself be a space.
-fn parse_merges(merges: &[String], tokens: &[String]) -> Result<Merges, Error> {
-    if merges.is_empty() {
-        return Err(Error::Length {
-            table: "tokenizer.ggml.merges",
-            found: 0,
-            tokens: tokens.len(),
-        });
-    }
-    let pair = |(index, merge): (usize, &String)| {
-        let first = merge.chars().next().map_or(0, char::len_utf8);
-        match merge[first..].split_once(' ') {
-            Some((left, right)) => Ok((merge[..first + left.len()].to_owned(), right.to_owned())),
-            None => Err(Error::Merge {
-                index,
-                merge: merge.clone(),
-                problem: "it is not two tokens with a space between",
-            }),
-        }
-    };
-    merges.iter().enumerate().map(pair).collect()
+/// The halves of `left right`: split at the first space after the first character, which may itself be a space.
+fn halves(index: usize, merge: &str) -> Result<(&str, &str), Error> {
+    let first = merge.chars().next().map_or(0, char::len_utf8);
+    let space = merge[first..].find(' ').map(|at| first + at);
+    let pair = space.map(|at| (&merge[..at], &merge[at + 1..]));
+    let problem = "it is not two tokens with a space between";
+    pair.ok_or_else(|| Error::Merge { index, merge: merge.to_owned(), problem })
 }
 
-/// The crate's BPE, after the checks without which it panics or fails without saying where.
-pub(crate) fn build_bpe(
-    words: Vocab,
-    merges: Merges,
-    options: impl FnOnce(tokenizers::models::bpe::BpeBuilder) -> tokenizers::models::bpe::BpeBuilder,
-) -> Result<BPE, Error> {
-    let mut joined = String::new();
-    for (index, (left, right)) in merges.iter().enumerate() {
-        joined.clear();
-        joined.push_str(left);
-        joined.push_str(right);
-        let problem = if !words.contains_key(left.as_str()) {
-            "its left half is not a token"
-        } else if !words.contains_key(right.as_str()) {
-            "its right half is not a token"
-        } else if !words.contains_key(joined.as_str()) {
-            "its result is not a token"
-        } else {
-            continue;
-        };
-        return Err(Error::Merge {
-            index,
-            merge: format!("{left} {right}"),
-            problem,
-        });
-    }
-    // The crate's cache of words lives in thread-local storage and outlives the
-    // tokenizer; a capacity of 0 turns it off.
-    let builder = BPE::builder().vocab_and_merges(words, merges).cache_capacity(0);
-    options(builder)
-        .build()
-        .map_err(|error| Error::Encode(error.to_string()))
+/// Whether `merge` is `text` with a space somewhere in it.
+fn is_split(merge: &str, text: &str) -> bool {
+    halves(0, merge).is_ok_and(|(left, right)| text.strip_prefix(left) == Some(right))
 }

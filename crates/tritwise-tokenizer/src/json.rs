@@ -14,12 +14,11 @@
 //! tokens are spelled: both are ours, since they must work token by token.
 
 use serde_json::{Map, Value};
-use tokenizers::models::bpe::{Merges, Vocab};
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper};
 
-use crate::gguf::build_bpe;
+use crate::bpe::{Bpe, Order};
 use crate::limits::MAX_TOKENS;
-use crate::tokenizer::{Control, END_NAMES, Engine, Parts};
+use crate::tokenizer::{Control, END_NAMES, Parts};
 use crate::vocabulary::{Kind, SPACE, Spelling, Vocabulary, byte_token};
 use crate::{Error, Tokenizer};
 
@@ -69,35 +68,23 @@ impl Tokenizer {
 
         let words = words(model)?;
         let vocabulary = Vocabulary::new(table(&words, &added, byte_fallback)?, spelling)?;
-        let mut merges = Merges::new();
-        for (index, merge) in array(model, "model.merges", "merges")?.iter().enumerate() {
-            merges.push(self::merge(index, merge)?);
+        let merges = array(model, "model.merges", "merges")?.iter().enumerate();
+        let order = Order::list(&vocabulary, merges.map(|(index, merge)| halves(index, merge)))?;
+        let mut bpe = Bpe::new(&vocabulary, order);
+        bpe.whole_pieces = flag(model, "ignore_merges");
+        bpe.fuse_unknown = flag(model, "fuse_unk");
+        if let Some(text) = model.get("unk_token").and_then(Value::as_str) {
+            let tokens = vocabulary.len();
+            let id = vocabulary.id(text);
+            bpe.unknown =
+                Some(id.ok_or_else(|| Error::Special { role: "unknown", found: format!("{text:?}"), tokens })?);
         }
-        let words: Vocab = words.into_iter().collect();
-        let unknown = model.get("unk_token").and_then(Value::as_str).map(str::to_owned);
-        if let Some(unknown) = unknown.as_ref().filter(|unknown| !words.contains_key(unknown.as_str())) {
-            return Err(Error::Special {
-                role: "unknown",
-                found: format!("{unknown:?}"),
-                tokens: vocabulary.len(),
-            });
-        }
-        let bpe = build_bpe(words, merges, |builder| {
-            let builder = builder
-                .ignore_merges(flag(model, "ignore_merges"))
-                .fuse_unk(flag(model, "fuse_unk"))
-                .byte_fallback(byte_fallback);
-            match unknown {
-                Some(unknown) => builder.unk_token(unknown),
-                None => builder,
-            }
-        })?;
         let control = control(&vocabulary, special, &Template::read(&root["post_processor"])?)?;
         Parts {
             normalizer: normalizer(&root["normalizer"])?,
             pre_tokenizer: pre_tokenizer(&root["pre_tokenizer"])?,
             vocabulary,
-            engine: Engine::Bpe(bpe),
+            bpe,
             added: added.into_iter().map(|(_, token)| token).collect(),
             space_prefix: strips_space,
             control,
@@ -116,11 +103,7 @@ fn refuse_options(model: &Map<String, Value>) -> Result<(), Error> {
             Some(_) => false,
         };
         if !neutral {
-            return Err(Error::Part {
-                part: "BPE option",
-                found: option.to_owned(),
-                supported: "BPE without it",
-            });
+            return Err(Error::Part { part: "BPE option", found: option.to_owned(), supported: "BPE without it" });
         }
     }
     Ok(())
@@ -128,14 +111,8 @@ fn refuse_options(model: &Map<String, Value>) -> Result<(), Error> {
 
 /// `model.vocab`, with ids known to be below the limit.
 fn words(model: &Map<String, Value>) -> Result<Vec<(String, u32)>, Error> {
-    let vocab = model
-        .get("vocab")
-        .and_then(Value::as_object)
-        .ok_or_else(|| field("model.vocab", "an object"))?;
-    vocab
-        .iter()
-        .map(|(text, id)| Ok((text.clone(), token_id(id, "model.vocab")?)))
-        .collect()
+    let vocab = model.get("vocab").and_then(Value::as_object).ok_or_else(|| field("model.vocab", "an object"))?;
+    vocab.iter().map(|(text, id)| Ok((text.clone(), token_id(id, "model.vocab")?))).collect()
 }
 
 /// `added_tokens`: ids, and the tokens as the crate looks for them.
@@ -170,22 +147,14 @@ fn table(
     let entries = words.len() + added.len();
     // A few gaps are usual, a table of little else is not: it would be memory by an untrusted number.
     if size > entries.saturating_mul(2).saturating_add(1024) {
-        return Err(Error::Limit {
-            what: "the highest token id",
-            found: size - 1,
-            limit: entries * 2 + 1024,
-        });
+        return Err(Error::Limit { what: "the highest token id", found: size - 1, limit: entries * 2 + 1024 });
     }
     let mut table = vec![(String::new(), Kind::Unused); size];
     let mut place = |id: u32, text: &str, kind: Kind| {
         let slot = &mut table[id as usize];
         if !slot.0.is_empty() && slot.0 != text {
             let problem = format!("token {:?} has the same id", slot.0);
-            return Err(Error::Token {
-                id,
-                text: text.to_owned(),
-                problem,
-            });
+            return Err(Error::Token { id, text: text.to_owned(), problem });
         }
         *slot = (text.to_owned(), kind);
         Ok(())
@@ -195,17 +164,13 @@ fn table(
         place(*id, text, byte.map_or(Kind::Normal, Kind::Byte))?;
     }
     for (id, token) in added {
-        place(
-            *id,
-            &token.content,
-            if token.special { Kind::Special } else { Kind::Added },
-        )?;
+        place(*id, &token.content, if token.special { Kind::Special } else { Kind::Added })?;
     }
     Ok(table)
 }
 
-/// A merge, as `["left", "right"]` or as `"left right"`.
-fn merge(index: usize, merge: &Value) -> Result<(String, String), Error> {
+/// The halves of a merge, written `["left", "right"]` or `"left right"`.
+fn halves(index: usize, merge: &Value) -> Result<(&str, &str), Error> {
     let pair = match merge {
         Value::String(text) => text.split_once(' ').filter(|(_, right)| !right.contains(' ')),
         Value::Array(pair) => match pair.as_slice() {
@@ -214,33 +179,18 @@ fn merge(index: usize, merge: &Value) -> Result<(String, String), Error> {
         },
         _ => None,
     };
-    let (left, right) = pair.ok_or_else(|| Error::Merge {
-        index,
-        merge: merge.to_string(),
-        problem: "it is neither \"left right\" nor [\"left\", \"right\"]",
-    })?;
-    Ok((left.to_owned(), right.to_owned()))
+    let problem = "it is neither \"left right\" nor [\"left\", \"right\"]";
+    pair.ok_or_else(|| Error::Merge { index, merge: merge.to_string(), problem })
 }
 
 fn normalizer(value: &Value) -> Result<Option<NormalizerWrapper>, Error> {
-    const KNOWN: &[&str] = &[
-        "Sequence",
-        "Prepend",
-        "Replace",
-        "NFC",
-        "NFD",
-        "NFKC",
-        "NFKD",
-        "Lowercase",
-    ];
+    const KNOWN: &[&str] = &["Sequence", "Prepend", "Replace", "NFC", "NFD", "NFKC", "NFKD", "Lowercase"];
     let names = "Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase";
     if value.is_null() {
         return Ok(None);
     }
     check("normalizer", value, "normalizers", KNOWN, names)?;
-    serde_json::from_value(value.clone())
-        .map(Some)
-        .map_err(|error| Error::Json(format!("normalizer: {error}")))
+    serde_json::from_value(value.clone()).map(Some).map_err(|error| Error::Json(format!("normalizer: {error}")))
 }
 
 fn pre_tokenizer(value: &Value) -> Result<Option<PreTokenizerWrapper>, Error> {
@@ -250,9 +200,7 @@ fn pre_tokenizer(value: &Value) -> Result<Option<PreTokenizerWrapper>, Error> {
         return Ok(None);
     }
     check("pre-tokenizer", value, "pretokenizers", KNOWN, names)?;
-    serde_json::from_value(value.clone())
-        .map(Some)
-        .map_err(|error| Error::Json(format!("pre_tokenizer: {error}")))
+    serde_json::from_value(value.clone()).map(Some).map_err(|error| Error::Json(format!("pre_tokenizer: {error}")))
 }
 
 /// Whether a part, and the parts in its list `children`, are of known types.
@@ -260,10 +208,7 @@ fn check(part: &'static str, value: &Value, children: &str, known: &[&str], name
     let map = value.as_object().ok_or_else(|| field(part, "an object or null"))?;
     supported(part, map, known, names)?;
     let inner = map.get(children).and_then(Value::as_array);
-    inner
-        .into_iter()
-        .flatten()
-        .try_for_each(|value| check(part, value, children, known, names))
+    inner.into_iter().flatten().try_for_each(|value| check(part, value, children, known, names))
 }
 
 /// How the decoder says that tokens are spelled, and whether it takes a space from the front of the text.
@@ -290,21 +235,13 @@ fn spelling(decoder: &Value) -> Result<(Spelling, bool), Error> {
                 strips = step["prepend_scheme"] != "never" && step["add_prefix_space"] != false;
             }
             _ => {
-                return Err(Error::Part {
-                    part: "decoder",
-                    found: name.to_owned(),
-                    supported: KNOWN,
-                });
+                return Err(Error::Part { part: "decoder", found: name.to_owned(), supported: KNOWN });
             }
         }
     }
     match spelling {
         Some(spelling) => Ok((spelling, strips)),
-        None => Err(Error::Part {
-            part: "decoder",
-            found: "Sequence".to_owned(),
-            supported: KNOWN,
-        }),
+        None => Err(Error::Part { part: "decoder", found: "Sequence".to_owned(), supported: KNOWN }),
     }
 }
 
@@ -318,11 +255,7 @@ struct Template {
 impl Template {
     fn read(value: &Value) -> Result<Self, Error> {
         const KNOWN: &str = "ByteLevel, Sequence, TemplateProcessing with at most one token on each side";
-        let unknown = |found: &str| Error::Part {
-            part: "post-processor",
-            found: found.to_owned(),
-            supported: KNOWN,
-        };
+        let unknown = |found: &str| Error::Part { part: "post-processor", found: found.to_owned(), supported: KNOWN };
         let mut template = Self::default();
         if value.is_null() {
             return Ok(template);
@@ -331,11 +264,8 @@ impl Template {
             "ByteLevel" => {}
             "Sequence" => {
                 for step in value["processors"].as_array().into_iter().flatten() {
-                    let inner = if step["type"] == "Sequence" {
-                        Err(unknown("nested Sequence"))
-                    } else {
-                        Self::read(step)
-                    }?;
+                    let inner =
+                        if step["type"] == "Sequence" { Err(unknown("nested Sequence")) } else { Self::read(step) }?;
                     template.before = template.before.or(inner.before);
                     template.after = template.after.or(inner.after);
                 }
@@ -350,11 +280,7 @@ impl Template {
                     let token = piece["SpecialToken"]["id"].as_str();
                     let token =
                         token.ok_or_else(|| field("post_processor.single", "Sequence and SpecialToken pieces"))?;
-                    let side = if seen_text {
-                        &mut template.after
-                    } else {
-                        &mut template.before
-                    };
+                    let side = if seen_text { &mut template.after } else { &mut template.before };
                     if side.replace(token.to_owned()).is_some() {
                         return Err(unknown("TemplateProcessing with several tokens on one side"));
                     }
@@ -370,30 +296,15 @@ fn control(vocabulary: &Vocabulary, special: &SpecialTokens, template: &Template
     let tokens = vocabulary.len();
     let find = |role, token: &TokenRef| match token {
         TokenRef::Id(id) if (*id as usize) < tokens => Ok(*id),
-        TokenRef::Id(id) => Err(Error::Special {
-            role,
-            found: id.to_string(),
-            tokens,
-        }),
-        TokenRef::Text(text) => vocabulary.id(text).ok_or_else(|| Error::Special {
-            role,
-            found: format!("{text:?}"),
-            tokens,
-        }),
+        TokenRef::Id(id) => Err(Error::Special { role, found: id.to_string(), tokens }),
+        TokenRef::Text(text) => {
+            vocabulary.id(text).ok_or_else(|| Error::Special { role, found: format!("{text:?}"), tokens })
+        }
     };
     let before = template.before.clone().map(TokenRef::Text);
     let after = template.after.clone().map(TokenRef::Text);
-    let bos = special
-        .bos
-        .as_ref()
-        .or(before.as_ref())
-        .map(|token| find("bos", token))
-        .transpose()?;
-    let ends: Vec<u32> = special
-        .eos
-        .iter()
-        .map(|token| find("eos", token))
-        .collect::<Result<_, _>>()?;
+    let bos = special.bos.as_ref().or(before.as_ref()).map(|token| find("bos", token)).transpose()?;
+    let ends: Vec<u32> = special.eos.iter().map(|token| find("eos", token)).collect::<Result<_, _>>()?;
     let after = after.as_ref().map(|token| find("eos", token)).transpose()?;
     let eos = ends.first().copied().or(after);
     let add_bos = special.add_bos.unwrap_or(template.before.is_some());
@@ -409,13 +320,7 @@ fn control(vocabulary: &Vocabulary, special: &SpecialTokens, template: &Template
     let mut eog: Vec<u32> = named.chain(ends).chain(eos).collect();
     eog.sort_unstable();
     eog.dedup();
-    Ok(Control {
-        bos,
-        eos,
-        add_bos,
-        add_eos,
-        eog,
-    })
+    Ok(Control { bos, eos, add_bos, add_eos, eog })
 }
 
 fn supported(part: &'static str, map: &Map<String, Value>, known: &[&str], names: &'static str) -> Result<(), Error> {
@@ -423,11 +328,7 @@ fn supported(part: &'static str, map: &Map<String, Value>, known: &[&str], names
     if known.contains(&found) {
         return Ok(());
     }
-    Err(Error::Part {
-        part,
-        found: found.to_owned(),
-        supported: names,
-    })
+    Err(Error::Part { part, found: found.to_owned(), supported: names })
 }
 
 fn object<'a>(root: &'a Value, name: &str) -> Result<&'a Map<String, Value>, Error> {
@@ -435,10 +336,7 @@ fn object<'a>(root: &'a Value, name: &str) -> Result<&'a Map<String, Value>, Err
 }
 
 fn array<'a>(map: &'a Map<String, Value>, path: &str, name: &str) -> Result<&'a [Value], Error> {
-    map.get(name)
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .ok_or_else(|| field(path, "an array"))
+    map.get(name).and_then(Value::as_array).map(Vec::as_slice).ok_or_else(|| field(path, "an array"))
 }
 
 fn flag(map: &Map<String, Value>, name: &str) -> bool {
@@ -459,8 +357,5 @@ fn token_id(value: &Value, path: &str) -> Result<u32, Error> {
 }
 
 fn field(name: &str, expected: &'static str) -> Error {
-    Error::Field {
-        field: name.to_owned(),
-        expected,
-    }
+    Error::Field { field: name.to_owned(), expected }
 }

@@ -8,21 +8,21 @@
 //!
 //! Two kinds of vocabulary are known: byte-level BPE (GPT-2, Llama 3, Falcon,
 //! Qwen, BitNet b1.58 2B-4T) and SentencePiece BPE (Llama 2, the 1bitLLM
-//! models). Splitting by regular expressions and list-ordered merging come
-//! from the `tokenizers` crate, without its C dependencies; reading the files,
-//! score-ordered merging and everything that faces a stream of tokens is here.
+//! models). Normalising, finding added tokens and splitting by regular
+//! expressions are the `tokenizers` crate's, without its C dependencies; reading
+//! the files, merging, and everything that faces a stream of tokens is here.
 //!
 //! A file that cannot be understood completely is refused: a tokenizer that is
 //! nearly right gives text that is nearly right, and nobody notices.
 #![forbid(unsafe_code)]
 
 mod alphabet;
+mod bpe;
 mod error;
 mod gguf;
 mod json;
 mod limits;
 mod pre;
-mod spm;
 mod stop;
 mod stream;
 mod tokenizer;

@@ -19,11 +19,7 @@ pub(crate) struct Rule {
 pub(crate) fn rule(name: &str) -> Option<Rule> {
     let splits: &[&str] = match name {
         "llama3" | "llama-v3" | "llama-bpe" | "falcon3" | "falcon_e" | "falcon-e" | "falcon-h1" | "pixtral" => {
-            return Some(Rule {
-                splits: &[LLAMA3],
-                ignore_merges: true,
-                add_bos: true,
-            });
+            return Some(Rule { splits: &[LLAMA3], ignore_merges: true, add_bos: true });
         }
         "dbrx" | "smaug-bpe" => &[LLAMA3],
         "qwen2" | "deepseek-r1-qwen" | "stablelm2" | "megrez" | "hunyuan" => &[QWEN2],
@@ -35,11 +31,7 @@ pub(crate) fn rule(name: &str) -> Option<Rule> {
         "smollm" | "starcoder" | "refact" | "command-r" | "codeshell" | "exaone" | "minerva-7b" => &[r"\p{N}", GPT2],
         _ => return None,
     };
-    Some(Rule {
-        splits,
-        ignore_merges: false,
-        add_bos: false,
-    })
+    Some(Rule { splits, ignore_merges: false, add_bos: false })
 }
 
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";

@@ -36,10 +36,7 @@ impl StopStrings {
         let stops: Vec<String> = stops.into_iter().map(Into::into).collect();
         match stops.iter().position(String::is_empty) {
             Some(index) => Err(Error::EmptyStop(index)),
-            None => Ok(Self {
-                stops,
-                held: String::new(),
-            }),
+            None => Ok(Self { stops, held: String::new() }),
         }
     }
 
@@ -85,10 +82,7 @@ impl StopStrings {
     fn undecided(&self) -> usize {
         let begins = |stop: &String| {
             let starts = (1..stop.len()).rev().filter(|&len| stop.is_char_boundary(len));
-            starts
-                .map(|len| &stop[..len])
-                .find(|start| self.held.ends_with(start))
-                .map_or(0, str::len)
+            starts.map(|len| &stop[..len]).find(|start| self.held.ends_with(start)).map_or(0, str::len)
         };
         self.stops.iter().map(begins).max().unwrap_or(0)
     }

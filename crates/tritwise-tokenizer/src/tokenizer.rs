@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::bpe::BpeTrainer;
 use tokenizers::{
     AddedToken, AddedVocabulary, Model, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizer,
     PreTokenizerWrapper, Token,
 };
 
 use crate::Error;
+use crate::bpe::Bpe;
 use crate::limits::MAX_ADDED_BYTES;
-use crate::spm::Spm;
 use crate::vocabulary::{Kind, Vocabulary};
 
 /// What the names of control tokens mean when they stand in a text.
@@ -48,7 +48,7 @@ pub enum Special {
 /// ```
 pub struct Tokenizer {
     vocabulary: Vocabulary,
-    engine: Engine,
+    bpe: Bpe,
     normalizer: Option<NormalizerWrapper>,
     pre_tokenizer: Option<PreTokenizerWrapper>,
     /// Tokens found in text whoever wrote it.
@@ -71,15 +71,13 @@ impl Tokenizer {
         };
         let mut pieces = added.extract_and_normalize(self.normalizer.as_ref(), text);
         if let Some(pre_tokenizer) = &self.pre_tokenizer {
-            pre_tokenizer
-                .pre_tokenize(&mut pieces)
-                .map_err(|error| Error::Encode(error.to_string()))?;
+            pre_tokenizer.pre_tokenize(&mut pieces).map_err(|error| Error::Encode(error.to_string()))?;
         }
         let mut ids = Vec::new();
         for (piece, _, found) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::None) {
             match found {
                 Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
-                None => self.engine.encode(&self.vocabulary, piece, &mut ids)?,
+                None => self.bpe.encode(&self.vocabulary, piece, &mut ids)?,
             }
         }
         Ok(ids)
@@ -93,10 +91,9 @@ impl Tokenizer {
     /// As [`encode`](Self::encode).
     pub fn encode_prompt(&self, text: &str, special: Special) -> Result<Vec<u32>, Error> {
         let mut ids = self.encode(text, special)?;
-        if let Some(bos) = self.control.bos.filter(|_| self.control.add_bos) {
-            if ids.first() != Some(&bos) {
-                ids.insert(0, bos);
-            }
+        let bos = self.control.bos.filter(|_| self.control.add_bos);
+        if let Some(bos) = bos.filter(|bos| ids.first() != Some(bos)) {
+            ids.insert(0, bos);
         }
         if let Some(eos) = self.control.eos.filter(|_| self.control.add_eos) {
             ids.push(eos);
@@ -195,7 +192,7 @@ impl fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokenizer")
             .field("tokens", &self.vocabulary.len())
-            .field("engine", &self.engine)
+            .field("bpe", &self.bpe)
             .field("control", &self.control)
             .finish_non_exhaustive()
     }
@@ -215,7 +212,7 @@ pub(crate) struct Control {
 /// What the readers of the two file formats deliver.
 pub(crate) struct Parts {
     pub(crate) vocabulary: Vocabulary,
-    pub(crate) engine: Engine,
+    pub(crate) bpe: Bpe,
     pub(crate) normalizer: Option<NormalizerWrapper>,
     pub(crate) pre_tokenizer: Option<PreTokenizerWrapper>,
     /// Tokens looked for before splitting; which are control tokens is the vocabulary's to say.
@@ -229,11 +226,7 @@ impl Parts {
     pub(crate) fn assemble(self) -> Result<Tokenizer, Error> {
         let bytes: usize = self.added.iter().map(|token| token.content.len()).sum();
         if bytes > MAX_ADDED_BYTES {
-            return Err(Error::Limit {
-                what: "the length of all added tokens",
-                found: bytes,
-                limit: MAX_ADDED_BYTES,
-            });
+            return Err(Error::Limit { what: "the length of all added tokens", found: bytes, limit: MAX_ADDED_BYTES });
         }
         let names = Names(&self.vocabulary);
         let searched = |tokens: Vec<AddedToken>| {
@@ -249,40 +242,12 @@ impl Parts {
             added,
             added_and_special,
             vocabulary: self.vocabulary,
-            engine: self.engine,
+            bpe: self.bpe,
             normalizer: self.normalizer,
             pre_tokenizer: self.pre_tokenizer,
             space_prefix: self.space_prefix,
             control: self.control,
         })
-    }
-}
-
-/// What turns a piece of text into tokens.
-#[derive(Debug)]
-pub(crate) enum Engine {
-    /// Merges in the order of a list.
-    Bpe(BPE),
-    /// Merges in the order of scores.
-    Spm(Spm),
-}
-
-impl Engine {
-    fn encode(&self, vocabulary: &Vocabulary, piece: &str, ids: &mut Vec<u32>) -> Result<(), Error> {
-        match self {
-            Self::Spm(spm) => spm.encode(vocabulary, piece, ids),
-            Self::Bpe(bpe) => {
-                let tokens = bpe.tokenize(piece).map_err(|error| Error::Encode(error.to_string()))?;
-                // The crate passes over a character that has no token, no bytes and
-                // no unknown token. The model would never see it: refuse instead.
-                let covered: usize = tokens.iter().map(|token| token.offsets.1 - token.offsets.0).sum();
-                if covered != piece.len() {
-                    return Err(Error::Unencodable(piece.chars().take(32).collect()));
-                }
-                ids.extend(tokens.iter().map(|token| token.id));
-                Ok(())
-            }
-        }
     }
 }
 

@@ -64,14 +64,10 @@ impl Vocabulary {
                 return limit("the length of a token in bytes", text.len(), MAX_TOKEN_BYTES);
             }
             let kind = if text.is_empty() { Kind::Unused } else { kind };
-            if kind != Kind::Unused || !text.is_empty() {
-                if let Some(other) = vocabulary.ids.insert(text.clone(), id) {
-                    return Err(Error::Token {
-                        id,
-                        text,
-                        problem: format!("token {other} has the same text"),
-                    });
-                }
+            if !text.is_empty()
+                && let Some(other) = vocabulary.ids.insert(text.clone(), id)
+            {
+                return Err(Error::Token { id, text, problem: format!("token {other} has the same text") });
             }
             append_bytes(&mut vocabulary.bytes, &text, kind, spelling);
             vocabulary.ends.push(vocabulary.bytes.len());
@@ -111,9 +107,7 @@ impl Vocabulary {
 
     /// Every token.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &str, Kind)> {
-        (0u32..)
-            .zip(self.texts.iter().zip(&self.kinds))
-            .map(|(id, (text, &kind))| (id, text.as_str(), kind))
+        (0u32..).zip(self.texts.iter().zip(&self.kinds)).map(|(id, (text, &kind))| (id, text.as_str(), kind))
     }
 }
 

@@ -19,24 +19,9 @@ fn byte_level_json() {
 fn byte_level_gguf_under_every_splitting_rule() {
     let fixture = byte_level();
     let names: Vec<&String> = fixture.cases.ids.keys().collect();
-    assert_eq!(
-        names,
-        [
-            "default",
-            "falcon",
-            "falcon3",
-            "gpt-2",
-            "llama-bpe",
-            "qwen2",
-            "qwen35",
-            "smollm"
-        ]
-    );
+    assert_eq!(names, ["default", "falcon", "falcon3", "gpt-2", "llama-bpe", "qwen2", "qwen35", "smollm"]);
     for name in names {
-        let vocab = GgufVocab {
-            pre: Some(name.clone()),
-            ..fixture.gguf.clone()
-        };
+        let vocab = GgufVocab { pre: Some(name.clone()), ..fixture.gguf.clone() };
         compare(&Tokenizer::from_gguf(vocab).unwrap(), &fixture.cases, name);
     }
 }
@@ -67,11 +52,7 @@ fn compare(tokenizer: &Tokenizer, expected: &Cases, name: &str) {
     }
     if name.is_empty() || name == "llama-bpe" {
         for (line, ids) in expected.lines.iter().zip(&expected.parsed) {
-            assert_eq!(
-                &tokenizer.encode(line, Special::Parse).unwrap(),
-                ids,
-                "parsed: {line:?}"
-            );
+            assert_eq!(&tokenizer.encode(line, Special::Parse).unwrap(), ids, "parsed: {line:?}");
         }
     }
 }
@@ -119,9 +100,7 @@ fn prompts_begin_with_one_bos() {
             assert_eq!(ids[0], bos);
             assert_eq!(ids[1..], tokenizer.encode("Hello", Special::Text).unwrap());
             assert_eq!(tokenizer.encode_prompt("", Special::Text).unwrap(), [bos]);
-            let with_name = tokenizer
-                .encode_prompt(&format!("{name}Hello"), Special::Parse)
-                .unwrap();
+            let with_name = tokenizer.encode_prompt(&format!("{name}Hello"), Special::Parse).unwrap();
             assert_eq!(with_name.iter().filter(|&&id| id == bos).count(), 1, "{with_name:?}");
         }
     }
@@ -132,10 +111,7 @@ fn what_the_folder_says_overrules_the_post_processor() {
     let fixture = byte_level();
     let build = |special| Tokenizer::from_json(&fixture.json_bytes, &special).unwrap();
     assert!(build(SpecialTokens::default()).add_bos());
-    let never = build(SpecialTokens {
-        add_bos: Some(false),
-        ..SpecialTokens::default()
-    });
+    let never = build(SpecialTokens { add_bos: Some(false), ..SpecialTokens::default() });
     assert!(!never.add_bos());
     assert_eq!(never.bos(), never.id_of("<|begin|>"));
     let both = build(SpecialTokens {
@@ -157,16 +133,8 @@ fn generation_ends_at_every_kind_of_end() {
     let id = |text: &str| tokenizer.id_of(text).unwrap();
     assert_eq!(tokenizer.eog(), [id("<|end|>"), id("<|eot_id|>")]);
     assert!(!tokenizer.is_eog(id("<|begin|>")));
-    let vocab = GgufVocab {
-        eot: Some(5),
-        eom: Some(6),
-        ..fixture.gguf.clone()
-    };
-    let more = Tokenizer::from_gguf(GgufVocab {
-        pre: Some("gpt-2".into()),
-        ..vocab
-    })
-    .unwrap();
+    let vocab = GgufVocab { eot: Some(5), eom: Some(6), ..fixture.gguf.clone() };
+    let more = Tokenizer::from_gguf(GgufVocab { pre: Some("gpt-2".into()), ..vocab }).unwrap();
     assert_eq!(more.eog(), [5, 6, id("<|end|>"), id("<|eot_id|>")]);
 }
 
@@ -188,10 +156,7 @@ fn the_official_2b_file_is_recognised() {
     vocab.scores = vec![0.0; vocab.tokens.len()];
     (vocab.bos, vocab.eos, vocab.padding) = (Some(128_000), Some(128_001), Some(128_001));
 
-    let missing = GgufVocab {
-        pre: None,
-        ..vocab.clone()
-    };
+    let missing = GgufVocab { pre: None, ..vocab.clone() };
     let tokenizer = Tokenizer::from_gguf(missing.clone()).unwrap();
     for (line, ids) in fixture.cases.lines.iter().zip(&fixture.cases.ids["llama-bpe"]) {
         if !line.contains("<|") {

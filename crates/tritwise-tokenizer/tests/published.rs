@@ -43,12 +43,7 @@ fn reproduce(name: &str) {
         cases += 1;
     }
     assert!(cases >= 46, "only {cases} cases in {name}");
-    assert!(
-        wrong.is_empty(),
-        "{} of {cases} cases of {name}:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {cases} cases of {name}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 fn shared(folder: &str) -> Option<PathBuf> {
@@ -66,26 +61,15 @@ fn vocab(file: &[u8]) -> GgufVocab {
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let strings = |name: &str| {
         let strings = metadata.strings(&key(name)).unwrap();
-        strings
-            .map(|strings| strings.iter().map(str::to_owned).collect::<Vec<_>>())
-            .unwrap_or_default()
+        strings.map(|strings| strings.iter().map(str::to_owned).collect::<Vec<_>>()).unwrap_or_default()
     };
-    let id = |name: &str| {
-        metadata
-            .unsigned(&key(name))
-            .unwrap()
-            .map(|id| u32::try_from(id).unwrap())
-    };
+    let id = |name: &str| metadata.unsigned(&key(name)).unwrap().map(|id| u32::try_from(id).unwrap());
     GgufVocab {
         model: metadata.string(&key("model")).unwrap().unwrap().to_owned(),
         pre: metadata.string(&key("pre")).unwrap().map(str::to_owned),
         tokens: strings("tokens"),
         scores: metadata.floats(&key("scores")).unwrap().unwrap_or_default().to_vec(),
-        token_types: metadata
-            .integers(&key("token_type"))
-            .unwrap()
-            .unwrap_or_default()
-            .to_vec(),
+        token_types: metadata.integers(&key("token_type")).unwrap().unwrap_or_default().to_vec(),
         merges: strings("merges"),
         bos: id("bos_token_id"),
         eos: id("eos_token_id"),

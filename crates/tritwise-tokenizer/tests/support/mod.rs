@@ -32,14 +32,7 @@ pub(crate) fn sentence_piece() -> Fixture {
 impl Fixture {
     pub(crate) fn json(&self) -> Tokenizer {
         let eos = vec![TokenRef::Text(self.end.to_owned())];
-        Tokenizer::from_json(
-            &self.json_bytes,
-            &SpecialTokens {
-                eos,
-                ..SpecialTokens::default()
-            },
-        )
-        .unwrap()
+        Tokenizer::from_json(&self.json_bytes, &SpecialTokens { eos, ..SpecialTokens::default() }).unwrap()
     }
 
     pub(crate) fn gguf(&self) -> Tokenizer {
@@ -72,12 +65,7 @@ fn read(name: &str, end: &'static str) -> Fixture {
         },
         cases: Cases {
             lines: strings(&cases["lines"]),
-            ids: cases["ids"]
-                .as_object()
-                .unwrap()
-                .iter()
-                .map(|(name, ids)| (name.clone(), rows(ids)))
-                .collect(),
+            ids: cases["ids"].as_object().unwrap().iter().map(|(name, ids)| (name.clone(), rows(ids))).collect(),
             parsed: rows(&cases["parsed"]),
         },
         end,
@@ -85,27 +73,13 @@ fn read(name: &str, end: &'static str) -> Fixture {
 }
 
 fn strings(value: &Value) -> Vec<String> {
-    value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|text| text.as_str().unwrap().to_owned())
-        .collect()
+    value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
 fn numbers(value: &Value) -> impl Iterator<Item = f64> {
-    value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|number| number.as_f64().unwrap())
+    value.as_array().into_iter().flatten().map(|number| number.as_f64().unwrap())
 }
 
 fn rows(value: &Value) -> Vec<Vec<u32>> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| numbers(row).map(|id| id as u32).collect())
-        .collect()
+    value.as_array().unwrap().iter().map(|row| numbers(row).map(|id| id as u32).collect()).collect()
 }

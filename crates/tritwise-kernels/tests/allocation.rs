@@ -1,0 +1,108 @@
+//! Once its buffers have grown, a backend runs a token without allocating.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tritwise_kernels::{Backend, CpuBackend};
+use tritwise_tensor::{
+    Activation, Config, DenseEncoding, DenseMatrix, Rope, RopeScaling, RopeStyle, Scales, TernaryEncoding,
+    TernaryMatrix,
+};
+
+/// The system's allocator, with a count.
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is passed to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps `alloc`'s contract, which is this one's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: as above; `ptr` came from `alloc`, so from the system.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const HIDDEN: usize = 256;
+const FFN: usize = 512;
+const VOCAB: usize = 1000;
+
+fn config() -> Config {
+    Config {
+        architecture: "test".into(),
+        hidden: HIDDEN,
+        layers: 1,
+        heads: 8,
+        kv_heads: 4,
+        head_dim: 32,
+        ffn: FFN,
+        vocab: VOCAB,
+        context: 64,
+        norm_eps: 1e-5,
+        rope: Rope { theta: 10_000.0, style: RopeStyle::Halves, scaling: RopeScaling::None },
+        activation: Activation::SquaredRelu,
+        sub_norms: true,
+        tied: true,
+    }
+}
+
+fn matrix(rows: usize, cols: usize) -> TernaryMatrix<'static> {
+    let trits: Vec<i8> = (0..rows * cols).map(|i| (i % 3) as i8 - 1).collect();
+    let encoding = TernaryEncoding::Tq2_0;
+    let bytes = encoding.encode(&trits, rows, cols, &Scales::Tensor(0.25)).unwrap();
+    TernaryMatrix::new(encoding, rows, cols, bytes, None).unwrap()
+}
+
+#[test]
+fn a_token_after_the_first_allocates_nothing() {
+    for isa in tritwise_kernels::arch::available() {
+        for threads in [1, 2] {
+            let cpu = CpuBackend::builder().threads(threads).isa(isa.name()).build().unwrap();
+            let config = config();
+            let weights: Vec<f32> = (0..VOCAB * HIDDEN).map(|i| (i % 17) as f32 - 8.0).collect();
+            let bytes = DenseEncoding::F16.encode(&weights, VOCAB, HIDDEN).unwrap();
+            let table = cpu.table(&DenseMatrix::new(DenseEncoding::F16, VOCAB, HIDDEN, bytes).unwrap());
+            let norm = cpu.norm(&vec![1.0; HIDDEN], config.norm_eps);
+            let qkv = [matrix(HIDDEN, HIDDEN), matrix(HIDDEN / 2, HIDDEN), matrix(HIDDEN / 2, HIDDEN)];
+            let qkv = qkv.map(|matrix| cpu.pack(&matrix));
+            let gate_up = [0; 2].map(|_| cpu.pack(&matrix(FFN, HIDDEN)));
+            let rotary = cpu.rotary(&config.rope, config.head_dim, config.context);
+            let mut cache = cpu.cache(&config, config.context);
+            let (mut x, mut quantized) = (cpu.rows(HIDDEN), cpu.quantized(HIDDEN));
+            let [mut q, mut out] = [0; 2].map(|_| cpu.rows(HIDDEN));
+            let [mut k, mut v] = [0; 2].map(|_| cpu.rows(HIDDEN / 2));
+            let [mut gate, mut up] = [0; 2].map(|_| cpu.rows(FFN));
+            let mut logits = vec![0.0; VOCAB];
+
+            let mut pass = |tokens: &[u32], start: usize| {
+                cpu.embed(&table, tokens, &mut x);
+                cpu.quantize(&x, Some(&norm), &mut quantized);
+                cpu.matmul(&quantized, &[&qkv[0], &qkv[1], &qkv[2]], &mut [&mut q, &mut k, &mut v]);
+                cpu.rope(&mut q, 0..tokens.len(), start, &rotary);
+                cpu.rope(&mut k, 0..tokens.len(), start, &rotary);
+                cpu.attend(0, &mut cache, start, 0..tokens.len(), &q, &k, &v, &mut out);
+                cpu.add(&mut x, &out);
+                cpu.quantize(&x, Some(&norm), &mut quantized);
+                cpu.matmul(&quantized, &[&gate_up[0], &gate_up[1]], &mut [&mut gate, &mut up]);
+                cpu.gate(config.activation, &mut gate, &up);
+                cpu.logits(&x, &[tokens.len() - 1], &norm, &table, &mut logits);
+            };
+            pass(&[1, 2, 3, 4, 5], 0);
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            for position in 5..20 {
+                pass(&[7], position);
+            }
+            pass(&[8, 9, 10, 11], 20);
+            let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
+            assert_eq!(made, 0, "{} on {threads} threads", isa.name());
+        }
+    }
+}

@@ -14,6 +14,7 @@
 //! selection algorithm does inside.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 use crate::Error;
 
@@ -30,7 +31,7 @@ pub struct Candidate {
 ///
 /// The buffer is reused from token to token: after the first row of a
 /// vocabulary no method allocates.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Candidates {
     items: Vec<Candidate>,
     /// This many leading items are the best ones, best first.
@@ -55,16 +56,11 @@ impl Candidates {
         // No early exit within a chunk, so that the compiler can check several at a time.
         let nan = |chunk: &[f32]| chunk.iter().fold(false, |nan, logit| nan | logit.is_nan());
         if logits.chunks(1024).any(nan) {
-            let id = logits
-                .iter()
-                .zip(0u32..)
-                .find(|(logit, _)| logit.is_nan())
-                .map_or(0, |(_, id)| id);
+            let id = logits.iter().zip(0u32..).find(|(logit, _)| logit.is_nan()).map_or(0, |(_, id)| id);
             return Err(Error::NotANumber { id });
         }
         self.items.clear();
-        self.items
-            .extend(logits.iter().zip(0u32..).map(|(&logit, id)| Candidate { id, logit }));
+        self.items.extend(logits.iter().zip(0u32..).map(|(&logit, id)| Candidate { id, logit }));
         self.ranked = 0;
         self.by_id = true;
         if self.items.is_empty() {
@@ -101,10 +97,7 @@ impl Candidates {
         if self.ranked > 0 {
             return self.items.first().copied();
         }
-        self.items
-            .iter()
-            .copied()
-            .reduce(|best, other| if better(&other, &best).is_lt() { other } else { best })
+        self.items.iter().copied().reduce(|best, other| if better(&other, &best).is_lt() { other } else { best })
     }
 
     /// Where the token `id` stands, if it is still in the running.
@@ -189,12 +182,29 @@ impl Candidates {
         &self.items
     }
 
+    /// Where the buffer lies and how much it holds.
+    #[cfg(test)]
+    pub(crate) fn buffer(&self) -> (usize, usize) {
+        (self.items.as_ptr() as usize, self.items.capacity())
+    }
+
     /// [`Error::NotANumber`] for the first candidate whose logit is NaN.
     pub(crate) fn refuse_nan(&self) -> Result<(), Error> {
         match self.items.iter().find(|candidate| candidate.logit.is_nan()) {
             Some(candidate) => Err(Error::NotANumber { id: candidate.id }),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for Candidates {
+    /// The figures; a hundred thousand candidates are nothing to read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candidates")
+            .field("len", &self.items.len())
+            .field("ranked", &self.ranked)
+            .field("by_id", &self.by_id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -51,13 +51,7 @@ impl Default for Params {
 impl Params {
     /// The best token every time.
     pub fn greedy() -> Self {
-        Self {
-            temperature: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            ..Self::default()
-        }
+        Self { temperature: 0.0, top_k: 0, top_p: 1.0, min_p: 0.0, ..Self::default() }
     }
 
     /// The stages these parameters ask for, in the default order.

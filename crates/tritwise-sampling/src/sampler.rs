@@ -40,6 +40,8 @@ pub struct Sampler {
     rng: Xoshiro256PlusPlus,
     history: History,
     candidates: Candidates,
+    /// The weight of each candidate at the draw; kept for its allocation.
+    weights: Vec<f64>,
 }
 
 /// A chosen token.
@@ -62,6 +64,7 @@ impl Sampler {
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
             history,
             candidates: Candidates::new(),
+            weights: Vec::new(),
         }
     }
 
@@ -114,12 +117,13 @@ impl Sampler {
             _ => return Err(Error::NoCandidates),
         };
         let candidates = self.candidates.order_by_id();
-        let total: f64 = candidates.iter().map(|candidate| weight(candidate.logit, best)).sum();
+        self.weights.clear();
+        self.weights.extend(candidates.iter().map(|candidate| weight(candidate.logit, best)));
+        let total: f64 = self.weights.iter().sum();
         let threshold = unit(self.rng.next_u64()) * total;
         let mut sum = 0.0;
         let mut chosen = None;
-        for candidate in candidates {
-            let weight = weight(candidate.logit, best);
+        for (candidate, &weight) in candidates.iter().zip(&self.weights) {
             sum += weight;
             // The last candidate with any weight stands in, should rounding leave the threshold at the total.
             if weight > 0.0 {
@@ -130,10 +134,7 @@ impl Sampler {
             }
         }
         let chosen = chosen.ok_or(Error::NoCandidates)?;
-        Ok(Pick {
-            id: chosen.id,
-            logprob: log_weight(chosen.logit, best) - libm::log(total),
-        })
+        Ok(Pick { id: chosen.id, logprob: log_weight(chosen.logit, best) - libm::log(total) })
     }
 }
 
@@ -155,10 +156,7 @@ struct History {
 
 impl History {
     fn new(window: usize) -> Self {
-        Self {
-            tokens: Vec::new(),
-            window,
-        }
+        Self { tokens: Vec::new(), window }
     }
 
     fn push(&mut self, id: u32) {
@@ -177,5 +175,38 @@ impl History {
 
     fn as_slice(&self) -> &[u32] {
         &self.tokens
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Params;
+
+    /// Where every buffer lies, and how much it holds.
+    fn buffers(sampler: &super::Sampler) -> [(usize, usize); 3] {
+        [
+            sampler.candidates.buffer(),
+            (sampler.weights.as_ptr() as usize, sampler.weights.capacity()),
+            (sampler.history.tokens.as_ptr() as usize, sampler.history.tokens.capacity()),
+        ]
+    }
+
+    #[test]
+    fn nothing_is_allocated_after_the_first_tokens() {
+        let params = Params { repetition_penalty: 1.1, repetition_window: 16, ..Params::default() };
+        for params in [params.clone(), Params::greedy(), Params { top_k: 0, ..params }] {
+            let mut sampler = params.sampler().unwrap();
+            let row =
+                |shift: u32| (0..20_000u32).map(|id| ((id * 7919 + shift) % 1009) as f32 / 50.0).collect::<Vec<_>>();
+            let draw = |sampler: &mut super::Sampler, shift| {
+                let id = sampler.sample(&row(shift)).unwrap();
+                sampler.accept(id);
+            };
+            sampler.weights.reserve(20_000); // how many are left at the draw varies with the row
+            (0..64).for_each(|shift| draw(&mut sampler, shift));
+            let before = buffers(&sampler);
+            (64..256).for_each(|shift| draw(&mut sampler, shift));
+            assert_eq!(buffers(&sampler), before, "{:?}", sampler.chain());
+        }
     }
 }

@@ -55,10 +55,7 @@ pub fn logprob(logits: &[f32], id: u32) -> Result<f64, Error> {
         return Err(Error::NoCandidates);
     }
     let wanted = usize::try_from(id).ok().and_then(|index| logits.get(index));
-    let &wanted = wanted.ok_or(Error::OutOfVocabulary {
-        id,
-        vocab: logits.len(),
-    })?;
+    let &wanted = wanted.ok_or(Error::OutOfVocabulary { id, vocab: logits.len() })?;
     let total: f64 = logits.iter().map(|&logit| weight(logit, best)).sum();
     Ok(log_weight(wanted, best) - libm::log(total))
 }

@@ -10,33 +10,17 @@ use tritwise_sampling::{
 fn golden_ids_for_fixed_seeds() {
     let logits = [0.0, 1.0, 2.0, -1.0, 0.5, 1.5, -2.0, 0.25];
     let golden: [(u64, [u32; 24]); 4] = [
-        (
-            0,
-            [2, 2, 2, 0, 2, 0, 5, 5, 2, 1, 2, 1, 1, 1, 1, 2, 4, 1, 2, 2, 2, 1, 0, 2],
-        ),
-        (
-            1,
-            [5, 5, 1, 5, 1, 3, 7, 2, 1, 1, 5, 2, 1, 2, 1, 1, 2, 2, 7, 4, 2, 5, 1, 2],
-        ),
-        (
-            42,
-            [5, 2, 7, 5, 5, 3, 1, 4, 2, 7, 2, 5, 4, 1, 2, 2, 2, 0, 2, 2, 1, 5, 4, 2],
-        ),
-        (
-            u64::MAX,
-            [2, 5, 5, 2, 4, 2, 5, 2, 4, 5, 2, 4, 5, 1, 2, 2, 5, 1, 2, 1, 2, 2, 2, 5],
-        ),
+        (0, [2, 2, 2, 0, 2, 0, 5, 5, 2, 1, 2, 1, 1, 1, 1, 2, 4, 1, 2, 2, 2, 1, 0, 2]),
+        (1, [5, 5, 1, 5, 1, 3, 7, 2, 1, 1, 5, 2, 1, 2, 1, 1, 2, 2, 7, 4, 2, 5, 1, 2]),
+        (42, [5, 2, 7, 5, 5, 3, 1, 4, 2, 7, 2, 5, 4, 1, 2, 2, 2, 0, 2, 2, 1, 5, 4, 2]),
+        (u64::MAX, [2, 5, 5, 2, 4, 2, 5, 2, 4, 5, 2, 4, 5, 1, 2, 2, 5, 1, 2, 1, 2, 2, 2, 5]),
     ];
     for (seed, expected) in golden {
         let mut sampler = Sampler::new(Chain::new(), seed);
         let drawn: Vec<u32> = expected.iter().map(|_| sampler.sample(&logits).unwrap()).collect();
         assert_eq!(drawn, expected, "seed {seed}");
         sampler.reset();
-        assert_eq!(
-            sampler.sample(&logits).unwrap(),
-            expected[0],
-            "seed {seed} after a reset"
-        );
+        assert_eq!(sampler.sample(&logits).unwrap(), expected[0], "seed {seed} after a reset");
     }
 }
 
@@ -45,12 +29,7 @@ fn golden_ids_of_a_wide_row() {
     let logits: Vec<f32> = (0..1000).map(|i| (i * 37 % 101) as f32 / 16.0).collect();
     let mut sampler = Sampler::new(Chain::new(), 7);
     let drawn: Vec<u32> = (0..16).map(|_| sampler.sample(&logits).unwrap()).collect();
-    assert_eq!(
-        drawn,
-        [
-            57, 169, 723, 431, 966, 464, 726, 333, 985, 73, 117, 169, 737, 117, 494, 98
-        ]
-    );
+    assert_eq!(drawn, [57, 169, 723, 431, 966, 464, 726, 333, 985, 73, 117, 169, 737, 117, 494, 98]);
 }
 
 /// Pearson's test: with 7 degrees of freedom, 24.3 is exceeded once in a thousand seeds. The seed is fixed.
@@ -74,19 +53,14 @@ fn draws_have_the_softmax_frequencies() {
                 (f64::from(count) - expected).powi(2) / expected
             })
             .sum();
-        assert!(
-            chi_square < 24.3,
-            "chi-square {chi_square} at temperature {temperature}: {counts:?}"
-        );
+        assert!(chi_square < 24.3, "chi-square {chi_square} at temperature {temperature}: {counts:?}");
     }
 }
 
 #[test]
 fn neighbouring_seeds_are_unrelated() {
     let logits = [0.0; 1000];
-    let first: Vec<u32> = (0..50)
-        .map(|seed| Sampler::new(Chain::new(), seed).sample(&logits).unwrap())
-        .collect();
+    let first: Vec<u32> = (0..50).map(|seed| Sampler::new(Chain::new(), seed).sample(&logits).unwrap()).collect();
     let mut distinct = first.clone();
     distinct.sort_unstable();
     distinct.dedup();
@@ -102,20 +76,14 @@ fn no_logits_are_an_error() {
 fn nan_names_its_token() {
     let row = [0.0, f32::NAN, f32::NAN];
     assert_eq!(Sampler::greedy().sample(&row), Err(Error::NotANumber { id: 1 }));
-    assert_eq!(
-        Sampler::new(Chain::new(), 0).sample(&row),
-        Err(Error::NotANumber { id: 1 })
-    );
+    assert_eq!(Sampler::new(Chain::new(), 0).sample(&row), Err(Error::NotANumber { id: 1 }));
 }
 
 #[test]
 fn nothing_but_minus_infinity_is_an_error() {
     let row = [f32::NEG_INFINITY; 3];
     assert_eq!(Sampler::greedy().sample(&row), Err(Error::NoCandidates));
-    assert_eq!(
-        Params::default().sampler().unwrap().sample(&row),
-        Err(Error::NoCandidates)
-    );
+    assert_eq!(Params::default().sampler().unwrap().sample(&row), Err(Error::NoCandidates));
 }
 
 #[test]
@@ -249,15 +217,9 @@ fn a_stage_cannot_make_the_draw_nonsense() {
     }
     let draw = |chain: Chain| Sampler::new(chain, 0).sample(&[1.0, 2.0]);
     assert_eq!(draw(Chain::new().then(Set(f32::NAN))), Err(Error::NotANumber { id: 0 }));
-    assert_eq!(
-        draw(Chain::new().then(Set(f32::NAN)).then(TopK::new(1))),
-        Err(Error::NotANumber { id: 0 })
-    );
+    assert_eq!(draw(Chain::new().then(Set(f32::NAN)).then(TopK::new(1))), Err(Error::NotANumber { id: 0 }));
     assert_eq!(draw(Chain::new().then(Drop)), Err(Error::NoCandidates));
-    let params = Params {
-        repetition_penalty: 1.5,
-        ..Params::default()
-    };
+    let params = Params { repetition_penalty: 1.5, ..Params::default() };
     let mut chain = params.chain().unwrap();
     chain.push(Box::new(Drop));
     for stage in [Params::greedy(), params] {

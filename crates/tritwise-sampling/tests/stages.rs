@@ -17,31 +17,20 @@ fn logits() -> impl Strategy<Value = Vec<f32>> {
 
 /// The same without infinities, for stages that compare probabilities.
 fn finite_logits() -> impl Strategy<Value = Vec<f32>> {
-    prop::collection::vec(
-        prop_oneof![(-8i8..8).prop_map(|x| f32::from(x) / 4.0), -30f32..30.0],
-        1..700,
-    )
+    prop::collection::vec(prop_oneof![(-8i8..8).prop_map(|x| f32::from(x) / 4.0), -30f32..30.0], 1..700)
 }
 
 /// Ids from best to worst, by a plain sort.
 fn ranking(logits: &[f32]) -> Vec<u32> {
     let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
-    ids.sort_by(|&a, &b| {
-        logits[b as usize]
-            .partial_cmp(&logits[a as usize])
-            .unwrap()
-            .then(a.cmp(&b))
-    });
+    ids.sort_by(|&a, &b| logits[b as usize].partial_cmp(&logits[a as usize]).unwrap().then(a.cmp(&b)));
     ids
 }
 
 /// `exp(logit - best)` for every id.
 fn weights(logits: &[f32]) -> Vec<f64> {
     let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    logits
-        .iter()
-        .map(|&logit| libm::exp(f64::from(logit) - f64::from(best)))
-        .collect()
+    logits.iter().map(|&logit| libm::exp(f64::from(logit) - f64::from(best))).collect()
 }
 
 /// What `stage` leaves of `logits`, by id.
@@ -194,83 +183,36 @@ fn a_token_outside_the_row_is_never_found() {
 #[test]
 fn parameters_outside_their_range_are_refused() {
     for t in [0.0, -1.0, 0.0009, f32::NAN, f32::INFINITY] {
-        assert!(
-            matches!(
-                Temperature::new(t),
-                Err(Error::Parameter {
-                    parameter: "temperature",
-                    ..
-                })
-            ),
-            "{t}"
-        );
+        assert!(matches!(Temperature::new(t), Err(Error::Parameter { parameter: "temperature", .. })), "{t}");
     }
     for p in [-0.1, f32::NAN, f32::NEG_INFINITY] {
-        assert!(
-            matches!(TopP::new(p), Err(Error::Parameter { parameter: "top-p", .. })),
-            "{p}"
-        );
+        assert!(matches!(TopP::new(p), Err(Error::Parameter { parameter: "top-p", .. })), "{p}");
     }
     for p in [-0.1, 1.1, f32::NAN, f32::INFINITY] {
-        assert!(
-            matches!(MinP::new(p), Err(Error::Parameter { parameter: "min-p", .. })),
-            "{p}"
-        );
+        assert!(matches!(MinP::new(p), Err(Error::Parameter { parameter: "min-p", .. })), "{p}");
     }
     for theta in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         let refused = RepetitionPenalty::new(theta, 8);
-        assert!(
-            matches!(
-                refused,
-                Err(Error::Parameter {
-                    parameter: "repetition penalty",
-                    ..
-                })
-            ),
-            "{theta}"
-        );
+        assert!(matches!(refused, Err(Error::Parameter { parameter: "repetition penalty", .. })), "{theta}");
     }
     // A greedy choice does not excuse a value that would never work.
-    assert!(
-        Params {
-            top_p: f32::NAN,
-            ..Params::greedy()
-        }
-        .chain()
-        .is_err()
-    );
-    assert!(
-        Params {
-            temperature: -0.5,
-            ..Params::default()
-        }
-        .chain()
-        .is_err()
-    );
+    assert!(Params { top_p: f32::NAN, ..Params::greedy() }.chain().is_err());
+    assert!(Params { temperature: -0.5, ..Params::default() }.chain().is_err());
 }
 
 #[test]
 fn an_error_names_the_parameter_the_value_and_the_range() {
     let error = Temperature::new(-1.0).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "temperature is -1, it must be a finite number of at least 0.001, or greedy instead"
-    );
+    assert_eq!(error, "temperature is -1, it must be a finite number of at least 0.001, or greedy instead");
 }
 
 #[test]
 fn the_default_order_is_as_documented() {
-    let all = Params {
-        repetition_penalty: 1.2,
-        ..Params::default()
-    };
+    let all = Params { repetition_penalty: 1.2, ..Params::default() };
     let order = "repetition-penalty → top-k → top-p → min-p → temperature";
     assert_eq!(all.chain().unwrap().to_string(), order);
     assert_eq!(Params::greedy().chain().unwrap().to_string(), "greedy");
-    let neutral = Params {
-        temperature: 1.0,
-        ..Params::greedy()
-    };
+    let neutral = Params { temperature: 1.0, ..Params::greedy() };
     assert_eq!(neutral.chain().unwrap().stages().len(), 0);
 }
 

@@ -60,7 +60,10 @@ impl Tokenizer {
     pub fn from_json(bytes: &[u8], special: &SpecialTokens) -> Result<Self, Error> {
         let root: Value = serde_json::from_slice(bytes).map_err(|error| Error::Json(error.to_string()))?;
         let model = object(&root, "model")?;
-        supported("model", model, &["BPE"], "BPE")?;
+        // Files from before the field (GPT-2's is one) are known by their merges.
+        if model.contains_key("type") || !model.contains_key("merges") {
+            supported("model", model, &["BPE"], "BPE")?;
+        }
         refuse_options(model)?;
         let (spelling, strips_space) = spelling(&root["decoder"])?;
         let byte_fallback = flag(model, "byte_fallback");

@@ -128,7 +128,8 @@ impl Tokenizer {
         self.vocabulary.bytes(id)
     }
 
-    /// The token's text as the file spells it (`Ġthe`, `▁the`, `<0x0A>`, `<|eot_id|>`), for people to read.
+    /// The token's text as the file spells it (`Ġthe`, `▁the`, `<0x0A>`, `<|eot_id|>`), for people to read;
+    /// `None` for an id that stands for nothing.
     pub fn token_text(&self, id: u32) -> Option<&str> {
         self.vocabulary.text(id)
     }

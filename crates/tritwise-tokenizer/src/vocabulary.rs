@@ -82,9 +82,9 @@ impl Vocabulary {
         self.kinds.len()
     }
 
-    /// The text as the file spells it.
+    /// The text as the file spells it; none for a gap.
     pub(crate) fn text(&self, id: u32) -> Option<&str> {
-        self.texts.get(id as usize).map(String::as_str)
+        self.texts.get(id as usize).map(String::as_str).filter(|text| !text.is_empty())
     }
 
     /// The bytes the token adds to a text; none for special and unknown ids.

@@ -169,3 +169,43 @@ fn the_official_2b_file_is_recognised() {
     assert!((128_000..128_256).all(|id| tokenizer.is_special(id) && tokenizer.token_bytes(id).is_empty()));
     assert!((0..128_000).all(|id| !tokenizer.is_special(id)));
 }
+
+#[test]
+fn files_from_before_the_model_had_a_type_are_read() {
+    let fixture = byte_level();
+    let mut root: serde_json::Value = serde_json::from_slice(&fixture.json_bytes).unwrap();
+    root["model"].as_object_mut().unwrap().remove("type");
+    // They also write merges as "left right".
+    let merges = fixture.gguf.merges.clone();
+    root["model"]["merges"] = merges.into();
+    let old = Tokenizer::from_json(&serde_json::to_vec(&root).unwrap(), &SpecialTokens::default()).unwrap();
+    compare(&old, &fixture.cases, "llama-bpe");
+}
+
+#[test]
+fn gaps_between_ids_stand_for_nothing() {
+    let fixture = byte_level();
+    let mut root: serde_json::Value = serde_json::from_slice(&fixture.json_bytes).unwrap();
+    let mut late = root["added_tokens"][0].clone();
+    (late["id"], late["content"]) = (700.into(), "<|late|>".into());
+    root["added_tokens"].as_array_mut().unwrap().push(late);
+    let tokenizer = Tokenizer::from_json(&serde_json::to_vec(&root).unwrap(), &SpecialTokens::default()).unwrap();
+    assert_eq!(tokenizer.vocab_size(), 701);
+    assert_eq!(tokenizer.encode("<|late|>", Special::Parse).unwrap(), [700]);
+    for id in [650, 701, u32::MAX] {
+        assert_eq!(tokenizer.token_text(id), None);
+        assert!(tokenizer.token_bytes(id).is_empty() && !tokenizer.is_special(id));
+    }
+    assert_eq!(tokenizer.decode_with_special(&[700, 650, u32::MAX]), "<|late|>");
+}
+
+#[test]
+fn a_tokenizer_is_shared_between_threads() {
+    let tokenizer = byte_level().gguf();
+    let expected = tokenizer.encode("Hello world", Special::Text).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| assert_eq!(tokenizer.encode("Hello world", Special::Text).unwrap(), expected));
+        }
+    });
+}

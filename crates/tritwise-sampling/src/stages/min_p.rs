@@ -19,11 +19,7 @@ impl MinP {
         if (0.0..=1.0).contains(&p) {
             return Ok(Self { p });
         }
-        Err(Error::Parameter {
-            parameter: "min-p",
-            found: p,
-            expected: "a probability from 0 to 1",
-        })
+        Err(Error::Parameter { parameter: "min-p", found: p, expected: "a probability from 0 to 1" })
     }
 }
 

@@ -17,9 +17,5 @@ pub use top_p::TopP;
 /// `scaled`, kept finite if `logit` was: an overflow must not turn an unlikely
 /// token into an impossible one, or a likely one into the only one.
 fn saturate(logit: f32, scaled: f32) -> f32 {
-    if logit.is_finite() {
-        scaled.clamp(f32::MIN, f32::MAX)
-    } else {
-        scaled
-    }
+    if logit.is_finite() { scaled.clamp(f32::MIN, f32::MAX) } else { scaled }
 }

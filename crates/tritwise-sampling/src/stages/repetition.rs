@@ -29,11 +29,7 @@ impl RepetitionPenalty {
     /// [`Error::Parameter`] for a `theta` that is not a finite number above 0.
     pub fn new(theta: f32, window: usize) -> Result<Self, Error> {
         if theta.is_finite() && theta > 0.0 {
-            return Ok(Self {
-                theta,
-                window,
-                seen: Vec::new(),
-            });
+            return Ok(Self { theta, window, seen: Vec::new() });
         }
         Err(Error::Parameter {
             parameter: "repetition penalty",
@@ -53,18 +49,13 @@ impl Stage for RepetitionPenalty {
             return;
         }
         self.seen.clear();
-        self.seen
-            .extend_from_slice(&history[history.len().saturating_sub(self.window)..]);
+        self.seen.extend_from_slice(&history[history.len().saturating_sub(self.window)..]);
         self.seen.sort_unstable();
         self.seen.dedup();
         for &id in &self.seen {
             if let Some(index) = candidates.find(id) {
                 let logit = &mut candidates.as_mut_slice()[index].logit;
-                let scaled = if *logit > 0.0 {
-                    *logit / self.theta
-                } else {
-                    *logit * self.theta
-                };
+                let scaled = if *logit > 0.0 { *logit / self.theta } else { *logit * self.theta };
                 *logit = saturate(*logit, scaled);
             }
         }

@@ -20,11 +20,7 @@ impl TopP {
         if p >= 0.0 {
             return Ok(Self { p });
         }
-        Err(Error::Parameter {
-            parameter: "top-p",
-            found: p,
-            expected: "a probability from 0 to 1",
-        })
+        Err(Error::Parameter { parameter: "top-p", found: p, expected: "a probability from 0 to 1" })
     }
 }
 

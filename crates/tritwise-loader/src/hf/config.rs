@@ -19,11 +19,11 @@ use serde::Deserialize;
 use serde_json::Value;
 use tritwise_tensor::{Activation, CheckpointError, Config, DenseEncoding, I2sLayout, Rope, RopeScaling, RopeStyle};
 
-use super::{OUTPUT, read_json};
+use super::{OUTPUT, read_small};
 use crate::container::{Container, Encoding};
 use crate::error::file_error;
 use crate::source::{FloatRule, Linear};
-use crate::{Options, config};
+use crate::{Options, config, limits};
 
 /// The fields of `config.json` that matter here; others belong to training or to generation.
 #[derive(Deserialize)]
@@ -60,8 +60,6 @@ struct File {
     /// Of the 1bitLLM checkpoints.
     #[serde(default)]
     input_bits: Option<u32>,
-    #[serde(flatten)]
-    rest: serde_json::Map<String, Value>,
 }
 
 /// `rope_scaling`, or `rope_parameters` since transformers 5.
@@ -108,15 +106,18 @@ pub(crate) fn architecture(config: &Value) -> Option<String> {
 
 pub(super) fn read(path: &Path, container: &Container, options: &Options) -> Result<(Config, Linear), CheckpointError> {
     let label = path.display().to_string();
-    let Some(file) = read_json::<File>(path)? else {
+    let Some(bytes) = read_small(path, limits::JSON_BYTES)? else {
         return Err(file_error(
             &label,
             "is missing; without it the shape of the model is unknown: download the whole folder",
         ));
     };
     let fail = |message: String| file_error(&label, message);
+    let not_as_expected = |error: serde_json::Error| fail(format!("is not as expected: {error}"));
+    let file: File = serde_json::from_slice(&bytes).map_err(not_as_expected)?;
+    let fields: Value = serde_json::from_slice(&bytes).map_err(not_as_expected)?;
     let family = family(&file).map_err(fail)?;
-    refuse_other_graphs(&file).map_err(fail)?;
+    refuse_other_graphs(&file, &fields).map_err(fail)?;
     let config = Config {
         architecture: file
             .architectures
@@ -164,7 +165,7 @@ fn family(file: &File) -> Result<Family, String> {
 }
 
 /// Settings of graphs that are not built here, with the value at which they change nothing.
-fn refuse_other_graphs(file: &File) -> Result<(), String> {
+fn refuse_other_graphs(file: &File, fields: &Value) -> Result<(), String> {
     let neutral: &[(&str, Value, &str)] = &[
         ("attention_bias", false.into(), "biases in attention are not supported"),
         ("mlp_bias", false.into(), "biases in the feed-forward block are not supported"),
@@ -173,7 +174,7 @@ fn refuse_other_graphs(file: &File) -> Result<(), String> {
         ("num_local_experts", 0.into(), "mixtures of experts are not supported"),
     ];
     for (key, neutral, why) in neutral {
-        if let Some(value) = file.rest.get(*key)
+        if let Some(value) = fields.get(*key)
             && !value.is_null()
             && value != neutral
             && value.as_f64().is_none_or(|number| Some(number) != neutral.as_f64())
@@ -181,8 +182,8 @@ fn refuse_other_graphs(file: &File) -> Result<(), String> {
             return Err(format!("sets {key} to {value}: {why}"));
         }
     }
-    let window = file.rest.get("sliding_window").filter(|value| !value.is_null());
-    let in_use = file.rest.get("use_sliding_window").and_then(Value::as_bool).unwrap_or(true);
+    let window = fields.get("sliding_window").filter(|value| !value.is_null());
+    let in_use = fields.get("use_sliding_window").and_then(Value::as_bool).unwrap_or(true);
     match window {
         Some(window) if in_use && window.as_u64().is_none_or(|w| w < file.max_position_embeddings as u64) => {
             Err(format!("sets sliding_window to {window}: attention to a sliding window is not supported"))

@@ -6,10 +6,13 @@
 //! that the header is at most 100 MB. `model.safetensors.index.json` names the
 //! shard of every tensor.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
 use std::path::{Component, Path};
 
 use safetensors::{Dtype, SafeTensors};
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use tritwise_tensor::{CheckpointError, DenseEncoding};
 
 use super::{folder_of, read_json};
@@ -51,7 +54,7 @@ pub(crate) fn read(label: &str, weights: &Path) -> Result<Container, CheckpointE
     Ok(container)
 }
 
-#[derive(serde::Deserialize)]
+#[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
 }
@@ -105,6 +108,8 @@ fn add(container: &mut Container, path: &Path) -> Result<(), CheckpointError> {
             format_args!("is not a whole safetensors file ({error}); it is cut short or corrupt, download it again"),
         )
     })?;
+    // The safetensors crate lets the last of two equal names win.
+    serde_json::from_slice::<UniqueKeys>(&bytes[8..8 + header_len]).map_err(|error| file_error(&label, error))?;
     let data_start = 8 + header_len;
     let mut tensors: Vec<_> = header
         .tensors()
@@ -120,6 +125,34 @@ fn add(container: &mut Container, path: &Path) -> Result<(), CheckpointError> {
         container.push(name, shape, encoding, range)?;
     }
     Ok(())
+}
+
+/// A JSON object without two equal keys, whatever the values.
+struct UniqueKeys;
+
+impl<'de> Deserialize<'de> for UniqueKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(UniqueKeys)
+    }
+}
+
+impl<'de> Visitor<'de> for UniqueKeys {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut keys = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            map.next_value::<IgnoredAny>()?;
+            if let Some(twice) = keys.replace(key) {
+                return Err(A::Error::custom(format_args!("tensor {twice:?} is described twice; the file is corrupt")));
+            }
+        }
+        Ok(self)
+    }
 }
 
 fn encoding(dtype: Dtype) -> Encoding {

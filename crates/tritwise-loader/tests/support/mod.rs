@@ -62,7 +62,7 @@ pub(crate) fn read_all(source: &Source) -> Result<(), Error> {
         match (rows, linear) {
             (1, _) => drop(source.vector(id, cols)?),
             (_, true) => drop(source.ternary(id, rows, cols)?),
-            (_, false) => drop(source.dense(id, rows, cols)?),
+            (_, false) => drop(source.dense(id, source.config().vocab, cols)?),
         }
     }
     source.finish()

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use serde_json::json;
 use support::{Compute, ModelPath, Result, bar, fail, print_json};
-use tritwise::tokenizer::Special;
+use tritwise::tokenizer::{Special, Tokenizer};
 
 /// Measure how well a model predicts a text.
 ///
@@ -61,7 +61,7 @@ fn run(args: &Args) -> Result {
     for window in windows {
         nll += model.negative_log_likelihood(window)?.iter().sum::<f64>();
         tokens += window.len() - 1;
-        bytes += window[1..].iter().map(|&id| tokenizer.token_bytes(id).len()).sum::<usize>();
+        bytes += window[1..].iter().map(|&id| length(tokenizer, id)).sum::<usize>();
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -84,4 +84,10 @@ fn run(args: &Args) -> Result {
         println!("{per_token:.4} nats per token, perplexity {:.3}, {bits_per_byte:.4} bits per byte", per_token.exp());
     }
     Ok(())
+}
+
+/// Bytes that a token stands for in the text; a control token for its name.
+fn length(tokenizer: &Tokenizer, id: u32) -> usize {
+    let text = || tokenizer.token_text(id).unwrap_or_default();
+    if tokenizer.is_special(id) { text().len() } else { tokenizer.token_bytes(id).len() }
 }

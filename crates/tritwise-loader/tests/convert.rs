@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use support::*;
-use tritwise_gguf::types;
+use tritwise_gguf::{Header, types};
 use tritwise_loader::{Activation, Conversion, Error, Options, Progress, Source, Stage};
 use tritwise_tensor::{
     Checkpoint, DenseEncoding, FloatKind, I2sLayout, LayerTensor, RopeScaling, RopeStyle, Scales, TensorId, Ternarize,
@@ -228,4 +228,49 @@ fn files_appear_whole_and_verified_or_not_at_all() {
     let nowhere = folder.path().join("no/such/folder.gguf");
     let message = tritwise_loader::convert(&source, &nowhere, &to(I2S), &mut |_| {}).unwrap_err().to_string();
     assert!(message.contains("no/such/folder.gguf"), "{message}");
+}
+
+#[test]
+fn comparison_finds_any_difference() {
+    let source = Folder::new("LlamaForCausalLM", Stored::Divide).open().unwrap();
+    let conversion = to(I2S);
+    let bytes = tritwise_loader::write_gguf(&source, Vec::new(), &conversion, &mut |_| {}).unwrap();
+    let verify = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = bytes.clone();
+        change(&mut bytes);
+        let written = tritwise_loader::open_bytes("converted", bytes, &Options::default()).unwrap();
+        match tritwise_loader::verify(&source, &written, &conversion, &mut |_| {}) {
+            Ok(()) => "accepted".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    };
+    let header = Header::parse(&bytes).unwrap();
+    let window = |name: &str| header.tensors().iter().find(|tensor| tensor.name == name).unwrap().window.clone();
+    let flip = |name: &'static str, at: usize, bit: u8| {
+        let at = window(name).start + at;
+        verify(&move |bytes| bytes[at] ^= bit)
+    };
+    // The lowest byte of a float; the lowest bit of a trit, where the trit is not 0 (its code is 1, and 3 is never written).
+    let weights = HIDDEN * HIDDEN / 4;
+    let query = window("blk.0.attn_q.weight").start;
+    let trit = (0..weights).find(|&at| bytes[query + at] & 3 != 1).unwrap();
+    assert_refusals(vec![
+        ("no difference", verify(&|_| ()), &["accepted"]),
+        (
+            "one trit",
+            verify(&|bytes| bytes[query + trit] = bytes[query + trit] & !3 | 1),
+            &["blk.0.attn_q.weight", "differs"],
+        ),
+        ("one scale", flip("blk.1.ffn_up.weight", FFN * HIDDEN / 4, 1), &["blk.1.ffn_up.weight", "differs"]),
+        ("one norm", flip("output_norm.weight", 8, 1), &["output_norm.weight", "differs"]),
+        ("one weight of a table", flip("token_embd.weight", 100, 1), &["token_embd.weight", "differs"]),
+    ]);
+    let mut other = to(I2S);
+    other.head = Some(DenseEncoding::Q8_0);
+    let lossy = convert(&source, &other).unwrap();
+    tritwise_loader::verify(&source, &lossy, &other, &mut |_| {}).unwrap();
+
+    let deeper = Gguf::new("llama", I2S).open().unwrap();
+    let message = tritwise_loader::verify(&source, &deeper, &conversion, &mut |_| {}).unwrap_err().to_string();
+    assert!(message.contains("differs"), "heads that are not interleaved: {message}");
 }

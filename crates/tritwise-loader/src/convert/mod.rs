@@ -12,9 +12,12 @@ use std::path::Path;
 use tritwise_gguf::{TensorData, WriteError, Writer};
 use tritwise_tensor::{Checkpoint, CheckpointError, DenseEncoding, I2sLayout, Scales, TernaryEncoding};
 
+use crate::Options;
 use crate::error::{file_error, io_error, tensor_error};
 use crate::source::Source;
 use plan::{Kind, Plan, Planned};
+
+pub use verify::verify;
 
 /// What a conversion writes. The default is I2_S, with tables as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +94,8 @@ pub fn convert(
     let done = write_gguf(source, BufWriter::with_capacity(1 << 20, file), conversion, progress)
         .and_then(|file| file.into_inner().map_err(|error| io_error(partial, error.error())))
         .and_then(|file| file.sync_all().map_err(|error| io_error(partial, &error)))
-        .and_then(|()| verify::verify(source, partial, conversion, progress))
+        .and_then(|()| crate::open(partial, &Options::default()))
+        .and_then(|written| verify(source, &written, conversion, progress))
         .and_then(|()| std::fs::rename(partial, to).map_err(|error| io_error(to, &error)));
     if done.is_err() {
         // What failed is worth reporting; that a useless file remains is not.

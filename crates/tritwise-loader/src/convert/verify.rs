@@ -1,7 +1,5 @@
 //! Comparing a written file with its source, weight by weight.
 
-use std::path::Path;
-
 use half::f16;
 use tritwise_tensor::{Checkpoint, CheckpointError, Config, Scales, TernaryEncoding};
 
@@ -10,18 +8,21 @@ use super::{Conversion, Progress, Stage, permute, tokenizer};
 use crate::error::{file_error, tensor_error};
 use crate::source::Source;
 
-/// Opens the file at `path` and compares it with `source`.
+/// Compares `written`, which [`write_gguf`](crate::write_gguf) made from `source` by `conversion`, with its source.
 ///
 /// Trits, norms and tables that keep their encoding must be equal; scales, up
 /// to the rounding of their type; other tables, up to a coarse bound that only
-/// finds misplaced rows, as their encoding is meant to lose something.
-pub(super) fn verify(
+/// finds misplaced rows, as their encoding is meant to lose something; the
+/// tokenizers, in what they make of some awkward texts.
+///
+/// # Errors
+/// Names the first thing that differs, or a tensor of either that cannot be read.
+pub fn verify(
     source: &Source,
-    path: &Path,
+    written: &Source,
     conversion: &Conversion,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), CheckpointError> {
-    let written = crate::open(path, &crate::Options::default())?;
     let plan = Plan::new(source, conversion)?;
     let mut expected = Config { architecture: plan.architecture.to_owned(), ..source.config().clone() };
     expected.rope.style = written.config().rope.style;
@@ -34,9 +35,9 @@ pub(super) fn verify(
     for (done, tensor) in plan.tensors.iter().enumerate() {
         progress(Progress { stage: Stage::Verify, done, total: plan.tensors.len() });
         let equal = match tensor.kind {
-            Kind::Vector => same_vector(source, &written, tensor)?,
-            Kind::Table(_) => same_table(source, &written, tensor)?,
-            Kind::Linear(_) => same_linear(source, &written, tensor)?,
+            Kind::Vector => same_vector(source, written, tensor)?,
+            Kind::Table(_) => same_table(source, written, tensor)?,
+            Kind::Linear(_) => same_linear(source, written, tensor)?,
         };
         if !equal {
             return Err(tensor_error(

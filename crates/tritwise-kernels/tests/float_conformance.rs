@@ -31,36 +31,17 @@ fn same_bits<T: PartialEq + std::fmt::Debug>(what: &str, f: impl Fn(&'static dyn
 fn rows(random: &mut Random, len: usize) -> Vec<Vec<f32>> {
     let mut special = random.plain(len);
     special[random.below(len)] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][random.below(3)];
-    vec![
-        random.plain(len),
-        random.wild(len),
-        vec![0.0; len],
-        special,
-        random.any(len),
-    ]
+    vec![random.plain(len), random.wild(len), vec![0.0; len], special, random.any(len)]
 }
 
 #[test]
 fn exp_is_within_an_ulp_everywhere() {
     // Every 61st pattern of both signs, and every one near the ends of the range.
     let mut x: Vec<f32> = (0..=u32::MAX / 61).map(|i| f32::from_bits(i * 61)).collect();
-    for edge in [
-        -104.0_f32,
-        -103.972_08,
-        -87.336_55,
-        -0.0,
-        0.0,
-        0.346_573_6,
-        88.722_84,
-        89.0,
-    ] {
+    for edge in [-104.0_f32, -103.972_08, -87.336_55, -0.0, 0.0, 0.346_573_6, 88.722_84, 89.0] {
         x.extend((0..2000).map(|i| f32::from_bits(edge.to_bits().wrapping_add(i).wrapping_sub(1000))));
     }
-    for isa in available()
-        .into_iter()
-        .filter(|isa| isa.name() != "scalar")
-        .chain([scalar()])
-    {
+    for isa in available().into_iter().filter(|isa| isa.name() != "scalar").chain([scalar()]) {
         let mut y = x.clone();
         // The scalar one is slow; that it has the same bits is the next test.
         let step = if isa.name() == "scalar" { 97 } else { 1 };
@@ -83,25 +64,10 @@ fn exp_is_within_an_ulp_everywhere() {
 #[test]
 fn exp_at_its_ends() {
     for isa in available() {
-        let mut x = [
-            f32::NEG_INFINITY,
-            -200.0,
-            -104.0,
-            -0.0,
-            0.0,
-            1.0,
-            89.0,
-            f32::INFINITY,
-            f32::NAN,
-        ];
+        let mut x = [f32::NEG_INFINITY, -200.0, -104.0, -0.0, 0.0, 1.0, 89.0, f32::INFINITY, f32::NAN];
         isa.exp(&mut x);
         assert_eq!(bits(&x[..5]), bits(&[0.0, 0.0, 0.0, 1.0, 1.0]), "{}", isa.name());
-        assert_eq!(
-            bits(&x[6..]),
-            bits(&[f32::INFINITY, f32::INFINITY, f32::NAN]),
-            "{}",
-            isa.name()
-        );
+        assert_eq!(bits(&x[6..]), bits(&[f32::INFINITY, f32::INFINITY, f32::NAN]), "{}", isa.name());
     }
 }
 
@@ -143,14 +109,7 @@ fn normalize_is_its_formula() {
         for x in rows(&mut random, len) {
             let got = same_bits("normalize", |isa| {
                 let mut out = vec![f32::NAN; len];
-                isa.normalize(
-                    &x,
-                    NormWeight {
-                        weight: &weight,
-                        eps: 1e-5,
-                    },
-                    &mut out,
-                );
+                isa.normalize(&x, NormWeight { weight: &weight, eps: 1e-5 }, &mut out);
                 bits(&out)
             });
             let r = 1.0 / (sum_of_squares(&x) / len as f32 + 1e-5).sqrt();
@@ -165,14 +124,8 @@ fn quantize_is_its_formula() {
     let mut random = Random(3);
     for len in LENGTHS {
         let weight = random.plain(len);
-        for (x, normed) in rows(&mut random, len)
-            .into_iter()
-            .flat_map(|x| [(x.clone(), false), (x, true)])
-        {
-            let norm = normed.then_some(NormWeight {
-                weight: &weight,
-                eps: 1e-6,
-            });
+        for (x, normed) in rows(&mut random, len).into_iter().flat_map(|x| [(x.clone(), false), (x, true)]) {
+            let norm = normed.then_some(NormWeight { weight: &weight, eps: 1e-6 });
             let (codes, scale, sum) = same_bits("quantize", |isa| {
                 let mut codes = vec![99; len];
                 let (scale, sum) = isa.quantize(&x, norm, &mut codes);
@@ -188,10 +141,7 @@ fn quantize_is_its_formula() {
             }
             let absmax = row.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
             let s = 127.0 / absmax.max(1e-5);
-            let expected: Vec<i8> = row
-                .iter()
-                .map(|x| (x * s).round_ties_even().clamp(-128.0, 127.0) as i8)
-                .collect();
+            let expected: Vec<i8> = row.iter().map(|x| (x * s).round_ties_even().clamp(-128.0, 127.0) as i8).collect();
             assert_eq!((&codes, scale), (&expected, bits(&[s])), "len={len}");
             assert_eq!(sum, expected.iter().map(|q| i32::from(*q)).sum::<i32>());
         }
@@ -231,11 +181,7 @@ fn gate_is_its_formula() {
                             x / (1.0 + e[0]) * up
                         }
                     };
-                    assert_eq!(
-                        bits(&[f32::from_bits(*got)]),
-                        bits(&[expected]),
-                        "{activation:?}({x}) · {up}"
-                    );
+                    assert_eq!(bits(&[f32::from_bits(*got)]), bits(&[expected]), "{activation:?}({x}) · {up}");
                 }
             }
         }
@@ -271,15 +217,8 @@ fn rotate_turns_pairs() {
             let angle = random.plain(head_dim);
             let theta = |i: usize| angle[i.min(partner(i))];
             let cos: Vec<f32> = (0..head_dim).map(|i| theta(i).cos()).collect();
-            let sin: Vec<f32> = (0..head_dim)
-                .map(|i| {
-                    if i < partner(i) {
-                        -theta(i).sin()
-                    } else {
-                        theta(i).sin()
-                    }
-                })
-                .collect();
+            let sin: Vec<f32> =
+                (0..head_dim).map(|i| if i < partner(i) { -theta(i).sin() } else { theta(i).sin() }).collect();
             let heads = random.plain(3 * head_dim);
             let got = same_bits("rotate", |isa| {
                 let mut heads = heads.clone();
@@ -327,31 +266,17 @@ fn binary16_rounds_to_nearest_even() {
     x.extend(random.plain(50_000));
     // The places where rounding decides: every binary16, the middle to its neighbour, and one bit to each side.
     for half in 0..0x7c00_u16 {
-        let (low, high) = (
-            half::f16::from_bits(half).to_f32(),
-            half::f16::from_bits(half + 1).to_f32(),
-        );
-        let middle = if high.is_infinite() {
-            65520.0
-        } else {
-            (low + high) / 2.0
-        };
+        let (low, high) = (half::f16::from_bits(half).to_f32(), half::f16::from_bits(half + 1).to_f32());
+        let middle = if high.is_infinite() { 65520.0 } else { (low + high) / 2.0 };
         x.extend([low, middle.next_down(), middle, middle.next_up(), -middle]);
     }
     x.resize(x.len().next_multiple_of(16), 0.0);
     let got = same_bits("store_value", |isa| {
         let mut out = vec![[0xff; 32]; x.len() / 16];
         isa.store_value(&x, &mut out);
-        let halves = out
-            .as_flattened()
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|h| u16::from_le_bytes(*h));
+        let halves = out.as_flattened().as_chunks::<2>().0.iter().map(|h| u16::from_le_bytes(*h));
         // All NaNs alike.
-        halves
-            .map(|h| if h & 0x7fff > 0x7c00 { 0x7e00 } else { h })
-            .collect::<Vec<u16>>()
+        halves.map(|h| if h & 0x7fff > 0x7c00 { 0x7e00 } else { h }).collect::<Vec<u16>>()
     });
     for (x, got) in x.iter().zip(got) {
         let got = half::f16::from_bits(got).to_f64();
@@ -411,20 +336,14 @@ impl Past {
             let block = &mut past.keys[pos / KEY_BLOCK * head_dim..][..head_dim];
             scalar().store_key(&k, pos % KEY_BLOCK, block);
             scalar().store_value(&v, &mut past.values[pos * tiles..][..tiles]);
-            past.k
-                .push(k.iter().map(|k| half::f16::from_f32(*k).to_f64()).collect());
-            past.v
-                .push(v.iter().map(|v| half::f16::from_f32(*v).to_f64()).collect());
+            past.k.push(k.iter().map(|k| half::f16::from_f32(*k).to_f64()).collect());
+            past.v.push(v.iter().map(|v| half::f16::from_f32(*v).to_f64()).collect());
         }
         past
     }
 
     fn as_head(&self) -> KvHead<'_> {
-        KvHead {
-            head_dim: self.head_dim,
-            keys: &self.keys,
-            values: &self.values,
-        }
+        KvHead { head_dim: self.head_dim, keys: &self.keys, values: &self.values }
     }
 
     /// Softmax attention of one query over positions `0..=pos`, in `f64`.
@@ -448,13 +367,7 @@ fn attend_is_softmax_attention() {
             let past = Past::new(&mut random, head_dim, pos + 1);
             for heads in [1, 2, 3, 4, 5] {
                 let q = random.plain(heads * head_dim);
-                let queries = Queries {
-                    values: &q,
-                    stride: heads * head_dim,
-                    rows: 1,
-                    heads,
-                    start: pos,
-                };
+                let queries = Queries { values: &q, stride: heads * head_dim, rows: 1, heads, start: pos };
                 let got = same_bits("attend", |isa| {
                     let mut out = vec![f32::NAN; heads * head_dim];
                     isa.attend(past.as_head(), queries, &mut out);
@@ -463,10 +376,7 @@ fn attend_is_softmax_attention() {
                 for (q, got) in q.chunks(head_dim).zip(got.chunks(head_dim)) {
                     for (got, exact) in got.iter().zip(past.exact(q, pos)) {
                         let got = f64::from(f32::from_bits(*got));
-                        assert!(
-                            (got - exact).abs() < 2e-5,
-                            "head_dim={head_dim} pos={pos}: {got} for {exact}"
-                        );
+                        assert!((got - exact).abs() < 2e-5, "head_dim={head_dim} pos={pos}: {got} for {exact}");
                     }
                 }
             }
@@ -484,39 +394,18 @@ fn rows_of_a_prompt_attend_as_one_by_one() {
             let q = random.plain(rows * stride);
             for isa in available() {
                 let mut together = vec![f32::NAN; rows * stride];
-                let queries = Queries {
-                    values: &q,
-                    stride,
-                    rows,
-                    heads,
-                    start,
-                };
+                let queries = Queries { values: &q, stride, rows, heads, start };
                 isa.attend(past.as_head(), queries, &mut together);
                 for row in 0..rows {
                     for head in 0..heads {
                         let first = row * stride + head * head_dim;
-                        let alone = Queries {
-                            values: &q[first..],
-                            stride,
-                            rows: 1,
-                            heads: 1,
-                            start: start + row,
-                        };
+                        let alone = Queries { values: &q[first..], stride, rows: 1, heads: 1, start: start + row };
                         let mut out = vec![f32::NAN; head_dim];
                         isa.attend(past.as_head(), alone, &mut out);
-                        assert_eq!(
-                            out,
-                            together[first..][..head_dim],
-                            "{} row={row} head={head}",
-                            isa.name()
-                        );
+                        assert_eq!(out, together[first..][..head_dim], "{} row={row} head={head}", isa.name());
                     }
                     // What lies between the rows is not the operation's.
-                    assert!(
-                        together[row * stride..][heads * head_dim..stride]
-                            .iter()
-                            .all(|x| x.is_nan())
-                    );
+                    assert!(together[row * stride..][heads * head_dim..stride].iter().all(|x| x.is_nan()));
                 }
             }
         }
@@ -531,13 +420,7 @@ fn chunks_merge_as_documented() {
     let past = Past::new(&mut random, head_dim, len);
     let q = random.plain(head_dim);
     let mut out = vec![f32::NAN; head_dim];
-    let queries = Queries {
-        values: &q,
-        stride: head_dim,
-        rows: 1,
-        heads: 1,
-        start: len - 1,
-    };
+    let queries = Queries { values: &q, stride: head_dim, rows: 1, heads: 1, start: len - 1 };
     scalar().attend(past.as_head(), queries, &mut out);
 
     let exp = |x: f32| {
@@ -557,11 +440,8 @@ fn chunks_merge_as_documented() {
         for (j, e) in e.iter().enumerate() {
             partials[j % 16] += e;
         }
-        let weigh = |d: usize| {
-            e.iter()
-                .zip(&past.v[chunk.clone()])
-                .fold(0.0_f32, |o, (e, v)| e.mul_add(v[d] as f32, o))
-        };
+        let weigh =
+            |d: usize| e.iter().zip(&past.v[chunk.clone()]).fold(0.0_f32, |o, (e, v)| e.mul_add(v[d] as f32, o));
         let (sum, o) = (tree(partials), (0..head_dim).map(weigh).collect::<Vec<f32>>());
         running = Some(match running {
             None => (max, sum, o),
@@ -585,13 +465,7 @@ fn scores_that_are_not_numbers_make_nan() {
     for bad in [f32::NAN, f32::INFINITY] {
         let mut q = random.plain(64);
         q[3] = bad;
-        let queries = Queries {
-            values: &q,
-            stride: 64,
-            rows: 1,
-            heads: 1,
-            start: 299,
-        };
+        let queries = Queries { values: &q, stride: 64, rows: 1, heads: 1, start: 299 };
         same_bits("attend", |isa| {
             let mut out = vec![0.0; 64];
             isa.attend(past.as_head(), queries, &mut out);
@@ -706,15 +580,8 @@ fn project_is_a_dot_product_in_sixteen_partials() {
                         // `==` and not the bits: padding makes +0 of a partial that is -0.
                         assert_eq!(got, tree(partials), "{encoding:?} cols={cols} row={r} token={t}");
                         let exact: f64 = weights.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
-                        let size: f64 = weights
-                            .iter()
-                            .zip(x)
-                            .map(|(w, x)| (f64::from(*w) * f64::from(*x)).abs())
-                            .sum();
-                        assert!(
-                            (f64::from(got) - exact).abs() <= 1e-5 * size + 1e-30,
-                            "{got} for {exact}"
-                        );
+                        let size: f64 = weights.iter().zip(x).map(|(w, x)| (f64::from(*w) * f64::from(*x)).abs()).sum();
+                        assert!((f64::from(got) - exact).abs() <= 1e-5 * size + 1e-30, "{got} for {exact}");
                     }
                 }
             }

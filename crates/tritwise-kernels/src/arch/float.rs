@@ -86,17 +86,8 @@ impl<'a> TableRows<'a> {
     /// The byte count does not fit, or `cols` is no multiple of the encoding's block.
     pub fn new(encoding: DenseEncoding, rows: usize, cols: usize, bytes: &'a [u8]) -> Self {
         let row_bytes = row_bytes(encoding, cols);
-        assert_eq!(
-            Some(bytes.len()),
-            rows.checked_mul(row_bytes),
-            "{rows} rows of {row_bytes} bytes"
-        );
-        Self {
-            encoding,
-            rows,
-            cols,
-            bytes,
-        }
+        assert_eq!(Some(bytes.len()), rows.checked_mul(row_bytes), "{rows} rows of {row_bytes} bytes");
+        Self { encoding, rows, cols, bytes }
     }
 
     /// How the rows are stored.
@@ -125,11 +116,7 @@ impl<'a> TableRows<'a> {
     /// They are out of range.
     pub fn slice(&self, start: usize, rows: usize) -> Self {
         let row_bytes = row_bytes(self.encoding, self.cols);
-        Self {
-            rows,
-            bytes: &self.bytes[start * row_bytes..][..rows * row_bytes],
-            ..*self
-        }
+        Self { rows, bytes: &self.bytes[start * row_bytes..][..rows * row_bytes], ..*self }
     }
 }
 
@@ -141,10 +128,7 @@ fn row_bytes(encoding: DenseEncoding, cols: usize) -> usize {
         DenseEncoding::Q8_0 => (32, 34),
         DenseEncoding::Q6K => (256, 210),
     };
-    assert!(
-        cols.is_multiple_of(block_cols),
-        "{cols} columns in blocks of {block_cols}"
-    );
+    assert!(cols.is_multiple_of(block_cols), "{cols} columns in blocks of {block_cols}");
     cols / block_cols * block_bytes
 }
 

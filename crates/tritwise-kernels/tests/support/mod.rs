@@ -51,9 +51,7 @@ impl Random {
 
 /// The bits of numbers, all NaNs alike: sign and payload of a NaN are not promised.
 pub(crate) fn bits(x: &[f32]) -> Vec<u32> {
-    x.iter()
-        .map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() })
-        .collect()
+    x.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
 }
 
 /// Distance in units of the last place of `exact` as an `f32`.

@@ -98,12 +98,7 @@ pub(in crate::arch) fn store_value<L: Lanes, U: Unit>(isa: L, value: &[f32], out
 
 /// Attention of each query over the positions up to its own.
 #[inline(always)]
-pub(in crate::arch) fn attend<L: Lanes, U: Unit>(
-    isa: L,
-    past: KvHead<'_, U>,
-    queries: Queries<'_>,
-    out: &mut [f32],
-) {
+pub(in crate::arch) fn attend<L: Lanes, U: Unit>(isa: L, past: KvHead<'_, U>, queries: Queries<'_>, out: &mut [f32]) {
     let task = Task::new(past, queries);
     let count = queries.rows * queries.heads;
     for first in (0..count).step_by(QUERIES) {
@@ -124,12 +119,7 @@ struct Task<'a, U> {
 impl<'a, U: Unit> Task<'a, U> {
     #[inline(always)]
     fn new(past: KvHead<'a, U>, queries: Queries<'a>) -> Self {
-        Self {
-            past,
-            queries,
-            tiles: past.head_dim.div_ceil(LANES),
-            scale: 1.0 / (past.head_dim as f32).sqrt(),
-        }
+        Self { past, queries, tiles: past.head_dim.div_ceil(LANES), scale: 1.0 / (past.head_dim as f32).sqrt() }
     }
 
     /// Where query `index` begins, and its output.
@@ -170,7 +160,8 @@ fn attend_some<L: Lanes, U: Unit>(isa: L, task: &Task<'_, U>, first: usize, coun
             i += match (visible, alike) {
                 (0, _) => 1,
                 (_, 4) => attend_chunk::<L, U, 4, 1>(isa, task, index, base, visible, &mut running[i..], out),
-                (_, 2 | 3) => attend_chunk::<L, U, 2, 2>(isa, task, index, base, visible, &mut running[i..], out),
+                (_, 3) => attend_chunk::<L, U, 3, 1>(isa, task, index, base, visible, &mut running[i..], out),
+                (_, 2) => attend_chunk::<L, U, 2, 2>(isa, task, index, base, visible, &mut running[i..], out),
                 _ => attend_chunk::<L, U, 1, 4>(isa, task, index, base, visible, &mut running[i..], out),
             };
         }
@@ -210,25 +201,11 @@ fn attend_chunk<L: Lanes, U: Unit, const Q: usize, const N: usize>(
     let mut scores: [Scores; Q] = [[[0.0; KEY_BLOCK]; CHUNK_BLOCKS]; Q];
     let mut block = 0;
     while block + N <= blocks {
-        score::<L, U, Q, N>(
-            isa,
-            task.scale,
-            &keys[block * head_dim..][..N * head_dim],
-            &queries,
-            block,
-            &mut scores,
-        );
+        score::<L, U, Q, N>(isa, task.scale, &keys[block * head_dim..][..N * head_dim], &queries, block, &mut scores);
         block += N;
     }
     while block < blocks {
-        score::<L, U, Q, 1>(
-            isa,
-            task.scale,
-            &keys[block * head_dim..][..head_dim],
-            &queries,
-            block,
-            &mut scores,
-        );
+        score::<L, U, Q, 1>(isa, task.scale, &keys[block * head_dim..][..head_dim], &queries, block, &mut scores);
         block += 1;
     }
 
@@ -315,10 +292,7 @@ fn soften<L: Lanes>(isa: L, scores: &mut [[f32; KEY_BLOCK]]) -> Running {
         isa.store(e, block);
         sums = isa.add(sums, e);
     }
-    Running {
-        max,
-        sum: isa.sum(sums),
-    }
+    Running { max, sum: isa.sum(sums) }
 }
 
 /// How two parts of a softmax become one.
@@ -335,19 +309,12 @@ impl Merge {
     #[inline(always)]
     fn new<L: Lanes>(isa: L, left: Running, right: Running) -> Self {
         let max = if left.max > right.max { left.max } else { right.max };
-        Self {
-            max,
-            left: exp_one(isa, left.max - max),
-            right: exp_one(isa, right.max - max),
-        }
+        Self { max, left: exp_one(isa, left.max - max), right: exp_one(isa, right.max - max) }
     }
 
     #[inline(always)]
     fn merged(&self, left: Running, right: Running) -> Running {
-        Running {
-            max: self.max,
-            sum: left.sum.mul_add(self.left, right.sum * self.right),
-        }
+        Running { max: self.max, sum: left.sum.mul_add(self.left, right.sum * self.right) }
     }
 }
 

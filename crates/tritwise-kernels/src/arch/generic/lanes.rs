@@ -62,14 +62,16 @@ pub(in crate::arch) trait Lanes: Copy {
     fn store_f16(self, x: Self::F32, out: &mut [u8; 2 * LANES]);
     /// Sixteen little-endian bfloat16.
     fn load_bf16(self, x: &[u8; 2 * LANES]) -> Self::F32;
-    /// Half of a Q6_K super-block, 128 codes of six bits, less 32.
+    /// 64 codes of half a Q6_K super-block, less 32: the first 64 for `part` 0, the others for 1.
     ///
     /// ```text
-    /// column 32k + l, l < 32:   low bits   k = 0, 1: bits 3..0 of low[32k + l]
-    ///                                      k = 2, 3: bits 7..4 of low[32(k - 2) + l]
-    ///                           high bits  bits 2k + 1..2k of high[l]
+    /// code 32k + l, l < 32:   low bits    k = 0, 1: bits 3..0 of low[32k + l]
+    ///                                     k = 2, 3: bits 7..4 of low[32(k - 2) + l]
+    ///                         high bits   bits 2k + 1..2k of high[l]
     /// ```
-    fn load_six_bit(self, low: &[u8; 64], high: &[u8; 32]) -> [Self::F32; 8];
+    fn load_six_bit(self, low: &[u8; 64], high: &[u8; 32], part: usize) -> [Self::F32; 4];
+    /// One little-endian binary16.
+    fn half(self, x: &[u8; 2]) -> f32;
 
     /// Asks for the cache line `ahead` bytes behind the start of `x`, which need not be there.
     fn prefetch(self, x: &[u8], ahead: usize);

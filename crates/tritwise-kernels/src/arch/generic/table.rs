@@ -43,6 +43,8 @@ pub(in crate::arch) fn project<L: Lanes>(isa: L, table: TableRows<'_>, x: &[f32]
 trait Encoding {
     /// The bytes of a block.
     type Block: Copy;
+    /// What all steps of a block share.
+    type Scales: Copy;
     /// What a step decodes.
     type Vectors<V: Copy>: AsRef<[V]>;
     /// Vectors per step.
@@ -54,8 +56,10 @@ trait Encoding {
     fn blocks(row: &[u8]) -> (&[Self::Block], &[u8]);
     /// What is left of a row as a block padded with zeros.
     fn padded(rest: &[u8]) -> Self::Block;
+    /// The block's scales.
+    fn scales<L: Lanes>(isa: L, block: &Self::Block) -> Self::Scales;
     /// Vectors `VECTORS * step..` of the block.
-    fn vectors<L: Lanes>(isa: L, block: &Self::Block, step: usize) -> Self::Vectors<L::F32>;
+    fn vectors<L: Lanes>(isa: L, block: &Self::Block, scales: &Self::Scales, step: usize) -> Self::Vectors<L::F32>;
     /// The bytes of a block.
     fn bytes(block: &Self::Block) -> &[u8];
 }
@@ -92,36 +96,48 @@ struct Q6K;
 
 impl Encoding for F32 {
     byte_blocks!(64);
+    type Scales = ();
     type Vectors<V: Copy> = [V; 1];
     const VECTORS: usize = 1;
     const STEPS: usize = 1;
 
     #[inline(always)]
-    fn vectors<L: Lanes>(isa: L, block: &Self::Block, _step: usize) -> [L::F32; 1] {
+    fn scales<L: Lanes>(_isa: L, _block: &Self::Block) {}
+
+    #[inline(always)]
+    fn vectors<L: Lanes>(isa: L, block: &Self::Block, _scales: &(), _step: usize) -> [L::F32; 1] {
         [isa.load_f32(block)]
     }
 }
 
 impl Encoding for F16 {
     byte_blocks!(32);
+    type Scales = ();
     type Vectors<V: Copy> = [V; 1];
     const VECTORS: usize = 1;
     const STEPS: usize = 1;
 
     #[inline(always)]
-    fn vectors<L: Lanes>(isa: L, block: &Self::Block, _step: usize) -> [L::F32; 1] {
+    fn scales<L: Lanes>(_isa: L, _block: &Self::Block) {}
+
+    #[inline(always)]
+    fn vectors<L: Lanes>(isa: L, block: &Self::Block, _scales: &(), _step: usize) -> [L::F32; 1] {
         [isa.load_f16(block)]
     }
 }
 
 impl Encoding for Bf16 {
     byte_blocks!(32);
+    type Scales = ();
     type Vectors<V: Copy> = [V; 1];
     const VECTORS: usize = 1;
     const STEPS: usize = 1;
 
     #[inline(always)]
-    fn vectors<L: Lanes>(isa: L, block: &Self::Block, _step: usize) -> [L::F32; 1] {
+    fn scales<L: Lanes>(_isa: L, _block: &Self::Block) {}
+
+    #[inline(always)]
+    fn vectors<L: Lanes>(isa: L, block: &Self::Block, _scales: &(), _step: usize) -> [L::F32; 1] {
         [isa.load_bf16(block)]
     }
 }
@@ -131,17 +147,20 @@ impl Encoding for Bf16 {
 /// ```
 impl Encoding for Q8_0 {
     byte_blocks!(34);
+    type Scales = f32;
     type Vectors<V: Copy> = [V; 2];
     const VECTORS: usize = 2;
     const STEPS: usize = 1;
 
     #[inline(always)]
-    fn vectors<L: Lanes>(isa: L, block: &Self::Block, _step: usize) -> [L::F32; 2] {
-        let d = isa.splat(half_at(block, 0));
-        [
-            isa.mul(d, isa.load_i8(array_at(block, 2))),
-            isa.mul(d, isa.load_i8(array_at(block, 18))),
-        ]
+    fn scales<L: Lanes>(isa: L, block: &Self::Block) -> f32 {
+        isa.half(array_at(block, 0))
+    }
+
+    #[inline(always)]
+    fn vectors<L: Lanes>(isa: L, block: &Self::Block, d: &f32, _step: usize) -> [L::F32; 2] {
+        let d = isa.splat(*d);
+        [isa.mul(d, isa.load_i8(array_at(block, 2))), isa.mul(d, isa.load_i8(array_at(block, 18)))]
     }
 }
 
@@ -153,18 +172,27 @@ impl Encoding for Q8_0 {
 /// ```
 impl Encoding for Q6K {
     byte_blocks!(210);
-    type Vectors<V: Copy> = [V; 8];
-    const VECTORS: usize = 8;
-    const STEPS: usize = 2;
+    type Scales = [f32; LANES];
+    type Vectors<V: Copy> = [V; 4];
+    const VECTORS: usize = 4;
+    const STEPS: usize = 4;
 
     #[inline(always)]
-    fn vectors<L: Lanes>(isa: L, block: &Self::Block, step: usize) -> [L::F32; 8] {
-        let d = half_at(block, 208);
-        let mut vectors = isa.load_six_bit(array_at(block, 64 * step), array_at(block, 128 + 32 * step));
-        let scales: &[u8; 8] = array_at(block, 192 + 8 * step);
-        for i in 0..8 {
-            let scale = d * f32::from(scales[i].cast_signed());
-            vectors[i] = isa.mul(isa.splat(scale), vectors[i]);
+    fn scales<L: Lanes>(isa: L, block: &Self::Block) -> [f32; LANES] {
+        let d = isa.splat(isa.half(array_at(block, 208)));
+        let mut scales = [0.0; LANES];
+        isa.store(isa.mul(d, isa.load_i8(array_at(block, 192))), &mut scales);
+        // Where the compiler sees through this store, it takes the scales out of the register by
+        // shuffles, of which the codes need many already; from memory, a broadcast is part of the load.
+        std::hint::black_box(scales)
+    }
+
+    #[inline(always)]
+    fn vectors<L: Lanes>(isa: L, block: &Self::Block, scales: &[f32; LANES], step: usize) -> [L::F32; 4] {
+        let (half, part) = (step / 2, step % 2);
+        let mut vectors = isa.load_six_bit(array_at(block, 64 * half), array_at(block, 128 + 32 * half), part);
+        for (scale, vector) in scales[4 * step..].iter().zip(&mut vectors) {
+            *vector = isa.mul(isa.splat(*scale), *vector);
         }
         vectors
     }
@@ -176,19 +204,14 @@ fn array_at<const N: usize>(block: &[u8], start: usize) -> &[u8; N] {
     block[start..].first_chunk().expect("a place inside the block")
 }
 
-/// The binary16 at `start`.
-#[inline(always)]
-fn half_at(block: &[u8], start: usize) -> f32 {
-    half::f16::from_le_bytes(*array_at(block, start)).to_f32_const()
-}
-
 #[inline(always)]
 fn decode_row<L: Lanes, E: Encoding>(isa: L, row: &[u8], out: &mut [f32]) {
     let (blocks, rest) = E::blocks(row);
     let mut start = 0;
     for block in blocks {
+        let scales = E::scales(isa, block);
         for step in 0..E::STEPS {
-            for vector in E::vectors(isa, block, step).as_ref() {
+            for vector in E::vectors(isa, block, &scales, step).as_ref() {
                 store_at(isa, *vector, out, start);
                 start += LANES;
             }
@@ -196,7 +219,7 @@ fn decode_row<L: Lanes, E: Encoding>(isa: L, row: &[u8], out: &mut [f32]) {
     }
     if !rest.is_empty() {
         let block = E::padded(rest);
-        store_at(isa, E::vectors(isa, &block, 0).as_ref()[0], out, start);
+        store_at(isa, E::vectors(isa, &block, &E::scales(isa, &block), 0).as_ref()[0], out, start);
     }
 }
 
@@ -204,21 +227,14 @@ fn decode_row<L: Lanes, E: Encoding>(isa: L, row: &[u8], out: &mut [f32]) {
 fn project_rows<L: Lanes, E: Encoding>(isa: L, table: TableRows<'_>, x: &[f32], out: &mut [f32]) {
     let (x, rest) = x.as_chunks::<LANES>();
     let vectors = table.cols().div_ceil(LANES);
-    assert!(
-        rest.is_empty() && vectors > 0 && x.len().is_multiple_of(vectors),
-        "padded rows of {vectors} vectors"
-    );
+    assert!(rest.is_empty() && vectors > 0 && x.len().is_multiple_of(vectors), "padded rows of {vectors} vectors");
     let tokens = x.len() / vectors;
     let rows = table.rows();
     assert_eq!(out.len(), tokens * rows, "one output per token and row");
     if rows == 0 {
         return;
     }
-    let table = Table {
-        bytes: table.bytes(),
-        row_bytes: table.bytes().len() / rows,
-        rows,
-    };
+    let table = Table { bytes: table.bytes(), row_bytes: table.bytes().len() / rows, rows };
     let mut t = 0;
     while t < tokens {
         let x = &x[t * vectors..];
@@ -282,13 +298,21 @@ fn project_tile<L: Lanes, E: Encoding, const R: usize, const T: usize>(
     let mut sums = [[isa.splat(0.0); T]; R];
     let blocks = rows[0].len();
     for b in 0..blocks {
+        let mut scales = [E::scales(isa, &rows[0][b]); R];
+        for r in 1..R {
+            scales[r] = E::scales(isa, &rows[r][b]);
+        }
         for step in 0..E::STEPS {
             let first = (b * E::STEPS + step) * E::VECTORS;
+            let mut xs: [&[[f32; LANES]]; T] = [&[]; T];
+            for t in 0..T {
+                xs[t] = &tokens[t][first..first + E::VECTORS];
+            }
             for r in 0..R {
-                let weights = E::vectors(isa, &rows[r][b], step);
+                let weights = E::vectors(isa, &rows[r][b], &scales[r], step);
                 for (i, w) in weights.as_ref().iter().enumerate() {
                     for t in 0..T {
-                        sums[r][t] = isa.fma(*w, isa.load(&tokens[t][first + i]), sums[r][t]);
+                        sums[r][t] = isa.fma(*w, isa.load(&xs[t][i]), sums[r][t]);
                     }
                 }
             }
@@ -300,7 +324,7 @@ fn project_tile<L: Lanes, E: Encoding, const R: usize, const T: usize>(
     if !rests[0].is_empty() {
         for r in 0..R {
             let block = E::padded(rests[r]);
-            let w = E::vectors(isa, &block, 0).as_ref()[0];
+            let w = E::vectors(isa, &block, &E::scales(isa, &block), 0).as_ref()[0];
             for t in 0..T {
                 sums[r][t] = isa.fma(w, isa.load(&tokens[t][vectors - 1]), sums[r][t]);
             }

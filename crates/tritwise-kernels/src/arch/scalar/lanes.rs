@@ -134,15 +134,20 @@ impl Lanes for Scalar {
     }
 
     #[inline(always)]
-    fn load_six_bit(self, low: &[u8; 64], high: &[u8; 32]) -> [V; 8] {
-        let mut out = [[0.0; LANES]; 8];
-        for (col, out) in out.as_flattened_mut().iter_mut().enumerate() {
-            let (k, l) = (col / 32, col % 32);
-            let low = low[32 * (k % 2) + l] >> (4 * (k / 2)) & 15;
+    fn load_six_bit(self, low: &[u8; 64], high: &[u8; 32], part: usize) -> [V; 4] {
+        let mut out = [[0.0; LANES]; 4];
+        for (i, out) in out.as_flattened_mut().iter_mut().enumerate() {
+            let (k, l) = (2 * part + i / 32, i % 32);
+            let low = low[i] >> (4 * part) & 15;
             let high = high[l] >> (2 * k) & 3;
             *out = f32::from(i16::from(low | high << 4) - 32);
         }
         out
+    }
+
+    #[inline(always)]
+    fn half(self, x: &[u8; 2]) -> f32 {
+        f16::from_le_bytes(*x).to_f32_const()
     }
 
     #[inline(always)]

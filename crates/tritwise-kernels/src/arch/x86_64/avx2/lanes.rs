@@ -69,25 +69,24 @@ impl Lanes for Avx2 {
             let (halves, _) = x.as_chunks::<16>();
             [from_bf16(load_bytes(&halves[0])), from_bf16(load_bytes(&halves[1]))]
         }
-        fn load_six_bit(low: &[u8; 64], high: &[u8; 32]) -> [V; 8] {
+        fn load_six_bit(low: &[u8; 64], high: &[u8; 32], part: usize) -> [V; 4] {
+            // Shifts work on 16 bits; the masks drop what came from the neighbour.
+            let part = _mm_cvtsi64_si128(4 * part as i64);
+            let high = _mm256_srl_epi16(load_si256(high), part);
+            let high = [_mm256_slli_epi16::<4>(high), _mm256_slli_epi16::<2>(high)];
             let (low, _) = low.as_chunks::<32>();
-            let (low, high) = ([load_si256(&low[0]), load_si256(&low[1])], load_si256(high));
-            let nibble = _mm256_set1_epi8(0x0f);
-            // Shifts work on 16 bits; the mask drops what came from the neighbour.
-            let codes = [
-                (_mm256_and_si256(low[0], nibble), _mm256_slli_epi16::<4>(high)),
-                (_mm256_and_si256(low[1], nibble), _mm256_slli_epi16::<2>(high)),
-                (_mm256_and_si256(_mm256_srli_epi16::<4>(low[0]), nibble), high),
-                (_mm256_and_si256(_mm256_srli_epi16::<4>(low[1]), nibble), _mm256_srli_epi16::<2>(high)),
-            ];
-            let mut out = [[_mm256_setzero_ps(); 2]; 8];
-            for (k, (low, high)) in codes.into_iter().enumerate() {
-                let code = _mm256_or_si256(low, _mm256_and_si256(high, _mm256_set1_epi8(0x30)));
+            let mut out = [[_mm256_setzero_ps(); 2]; 4];
+            for k in 0..2 {
+                let low = _mm256_and_si256(_mm256_srl_epi16(load_si256(&low[k]), part), _mm256_set1_epi8(0x0f));
+                let code = _mm256_or_si256(low, _mm256_and_si256(high[k], _mm256_set1_epi8(0x30)));
                 let code = _mm256_sub_epi8(code, _mm256_set1_epi8(32));
                 out[2 * k] = from_i8(_mm256_castsi256_si128(code));
                 out[2 * k + 1] = from_i8(_mm256_extracti128_si256::<1>(code));
             }
             out
+        }
+        fn half(x: &[u8; 2]) -> f32 {
+            _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(u16::from_le_bytes(*x)))))
         }
 
         fn prefetch(x: &[u8], ahead: usize) {
@@ -158,10 +157,7 @@ fn max_magnitude_ps(max: __m256, x: __m256) -> __m256 {
 #[target_feature(enable = "avx2")]
 #[inline]
 fn from_i8(x: __m128i) -> V {
-    [
-        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)),
-        _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x))),
-    ]
+    [_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(x)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128::<8>(x)))]
 }
 
 #[target_feature(enable = "avx2")]

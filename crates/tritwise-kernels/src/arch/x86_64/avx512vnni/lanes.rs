@@ -70,30 +70,26 @@ impl Lanes for Avx512Vnni {
         fn load_bf16(x: &[u8; 2 * LANES]) -> V {
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(load_si256(x))))
         }
-        fn load_six_bit(low: &[u8; 64], high: &[u8; 32]) -> [V; 8] {
+        fn load_six_bit(low: &[u8; 64], high: &[u8; 32], part: usize) -> [V; 4] {
+            // Shifts work on 16 bits; the masks drop what came from the neighbour.
+            let part = _mm_cvtsi64_si128(4 * part as i64);
             // SAFETY: `low` is 64 readable bytes, and the load has no alignment needs.
             let low = unsafe { _mm512_loadu_si512(low.as_ptr().cast()) };
-            let high = load_si256(high);
-            // Columns 0..64 take the bits 1..0 and 3..2 of `high`, columns 64..128 the bits 5..4 and 7..6.
-            // Shifts work on 16 bits; the mask drops what came from the neighbour.
-            let nibble = _mm512_set1_epi8(0x0f);
-            let first = _mm512_inserti64x4::<1>(
+            let low = _mm512_and_si512(_mm512_srl_epi16(low, part), _mm512_set1_epi8(0x0f));
+            let high = _mm256_srl_epi16(load_si256(high), part);
+            let high = _mm512_inserti64x4::<1>(
                 _mm512_castsi256_si512(_mm256_slli_epi16::<4>(high)), _mm256_slli_epi16::<2>(high));
-            let second = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(high), _mm256_srli_epi16::<2>(high));
-            let codes = [
-                (_mm512_and_si512(low, nibble), first),
-                (_mm512_and_si512(_mm512_srli_epi16::<4>(low), nibble), second),
-            ];
-            let mut out = [_mm512_setzero_ps(); 8];
-            for (k, (low, high)) in codes.into_iter().enumerate() {
-                let code = _mm512_or_si512(low, _mm512_and_si512(high, _mm512_set1_epi8(0x30)));
-                let code = _mm512_sub_epi8(code, _mm512_set1_epi8(32));
-                out[4 * k] = from_i8(_mm512_castsi512_si128(code));
-                out[4 * k + 1] = from_i8(_mm512_extracti32x4_epi32::<1>(code));
-                out[4 * k + 2] = from_i8(_mm512_extracti32x4_epi32::<2>(code));
-                out[4 * k + 3] = from_i8(_mm512_extracti32x4_epi32::<3>(code));
-            }
-            out
+            let code = _mm512_or_si512(low, _mm512_and_si512(high, _mm512_set1_epi8(0x30)));
+            let code = _mm512_sub_epi8(code, _mm512_set1_epi8(32));
+            [
+                from_i8(_mm512_castsi512_si128(code)),
+                from_i8(_mm512_extracti32x4_epi32::<1>(code)),
+                from_i8(_mm512_extracti32x4_epi32::<2>(code)),
+                from_i8(_mm512_extracti32x4_epi32::<3>(code)),
+            ]
+        }
+        fn half(x: &[u8; 2]) -> f32 {
+            _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(u16::from_le_bytes(*x)))))
         }
 
         fn prefetch(x: &[u8], ahead: usize) {

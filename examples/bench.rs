@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Parser;
 use serde_json::{Value, json};
 use support::machine::{Memory, int8_gmac_per_s, peak_rss};
-use support::{Compute, ModelPath, Result, bar, fail, print_json};
+use support::{Compute, Layout, ModelPath, Result, bar, fail, print_json};
 use tritwise::Model;
 use tritwise::kernels::Backend;
 use tritwise::transformer::{Turn, Wanted};
@@ -100,7 +100,12 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result {
     let longest = args.p.iter().copied().chain(args.kv.iter().map(|kv| kv + args.n)).max().unwrap_or(args.n);
-    let compute = |threads| Compute { threads, isa: args.isa.clone(), context: Some(longest.max(1)) };
+    let compute = |threads| Compute {
+        threads,
+        isa: args.isa.clone(),
+        context: Some(longest.max(1)),
+        i2s_layout: Layout::A,
+    };
     let mut model = compute(args.threads.first().copied()).open(&args.model)?;
     let facts = Facts::of(&model)?;
     let threads = if args.threads.is_empty() { vec![model.threads()] } else { args.threads.clone() };

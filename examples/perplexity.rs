@@ -10,7 +10,7 @@ use tritwise::tokenizer::{Special, Tokenizer};
 
 /// Measure how well a model predicts a text.
 ///
-/// The text is turned into tokens as a whole and cut into windows of --ctx
+/// The text is turned into tokens as a whole and cut into windows of --context
 /// tokens that do not overlap. In each window every token but the first is
 /// predicted from those before it. Bits per byte are the summed negative
 /// log-likelihood over the bytes of the predicted tokens, so that models with
@@ -23,18 +23,11 @@ struct Args {
     /// The text, a UTF-8 file.
     #[arg(long)]
     file: PathBuf,
-    /// Tokens per window [default: the model's context].
-    #[arg(long, value_name = "TOKENS")]
-    ctx: Option<usize>,
     /// Measure only the first WINDOWS windows.
     #[arg(long)]
     windows: Option<usize>,
-    #[arg(long, short)]
-    /// Threads to compute with [default: one per physical core].
-    threads: Option<usize>,
-    /// Instruction set [default: the best this CPU has, or $TRITWISE_ISA].
-    #[arg(long)]
-    isa: Option<String>,
+    #[command(flatten)]
+    compute: Compute,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -45,8 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result {
-    let compute = Compute { threads: args.threads, isa: args.isa.clone(), context: args.ctx };
-    let model = compute.open(&args.model)?;
+    let model = args.compute.open(&args.model)?;
     let ctx = model.network().context();
     if ctx < 2 {
         return Err("a window needs at least 2 tokens".into());

@@ -4,9 +4,9 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use tritwise::{Model, ModelBuilder};
+use tritwise::{I2sLayout, Model, ModelBuilder};
 
 /// What the examples' `run` functions return.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -34,14 +34,39 @@ pub struct Compute {
     #[arg(long)]
     pub isa: Option<String>,
     /// Tokens a session can hold [default: the model's context, at most 8192].
-    #[arg(long, value_name = "TOKENS")]
+    #[arg(long, visible_alias = "ctx", value_name = "TOKENS")]
     pub context: Option<usize>,
+    /// Byte order of I2_S tensors, for files that were not written as the published ones are.
+    #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = Layout::A)]
+    pub i2s_layout: Layout,
+}
+
+/// The four byte orders of I2_S; see docs/formats.md.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[allow(missing_docs, reason = "they have no names but letters")]
+pub enum Layout {
+    #[default]
+    A,
+    B,
+    C,
+    D,
+}
+
+impl From<Layout> for I2sLayout {
+    fn from(layout: Layout) -> Self {
+        match layout {
+            Layout::A => Self::A,
+            Layout::B => Self::B,
+            Layout::C => Self::C,
+            Layout::D => Self::D,
+        }
+    }
 }
 
 impl Compute {
     /// A builder with these choices and a progress bar on the terminal.
     pub fn builder(&self) -> ModelBuilder {
-        let mut builder = Model::builder();
+        let mut builder = Model::builder().i2s_layout(self.i2s_layout.into());
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }

@@ -5,4 +5,4 @@ mod cli;
 pub mod dummy;
 pub mod machine;
 
-pub use cli::{Compute, ModelPath, Result, bar, bundled, fail, print_json};
+pub use cli::{Compute, Layout, ModelPath, Result, bar, bundled, fail, print_json};

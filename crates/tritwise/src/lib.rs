@@ -43,7 +43,7 @@ pub use session::Session;
 pub use tritwise_kernels::cpu::KvType;
 pub use tritwise_model::Progress;
 pub use tritwise_sampling::Params;
-pub use tritwise_tensor::{Config, I2sLayout};
+pub use tritwise_tensor::{Activation, Config, I2sLayout};
 
 pub use tritwise_kernels as kernels;
 pub use tritwise_loader as loader;

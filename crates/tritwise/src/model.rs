@@ -9,7 +9,7 @@ use tritwise_kernels::CpuBackend;
 use tritwise_kernels::cpu::KvType;
 use tritwise_loader::{Options, Source};
 use tritwise_model::Progress;
-use tritwise_tensor::{Checkpoint, Config, I2sLayout};
+use tritwise_tensor::{Activation, Checkpoint, Config, I2sLayout};
 use tritwise_tokenizer::Tokenizer;
 
 use crate::{Error, Session};
@@ -144,6 +144,13 @@ impl ModelBuilder {
     /// another than the published one: the file itself does not say.
     pub fn i2s_layout(mut self, layout: I2sLayout) -> Self {
         self.options.i2s_layout = layout;
+        self
+    }
+
+    /// The gate's activation, for files whose architecture implies the wrong one:
+    /// GGUF files do not say it themselves.
+    pub fn activation(mut self, activation: Activation) -> Self {
+        self.options.activation = Some(activation);
         self
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tritwise_tensor::{CheckpointError, DenseEncoding, DenseMatrix};
 
 use crate::bytes::Bytes;
-use crate::error::{file_error, tensor_error};
+use crate::error::{file_error, printable, tensor_error};
 
 /// The tensors of one checkpoint, from one file or several shards.
 #[derive(Debug)]
@@ -204,11 +204,11 @@ impl Container {
 
     /// Fails if a tensor was never taken.
     pub(crate) fn check_all_read(&self) -> Result<(), CheckpointError> {
-        let unread: Vec<&str> = self
+        let unread: Vec<String> = self
             .tensors
             .iter()
             .filter(|stored| !stored.read.load(Ordering::Relaxed))
-            .map(|stored| stored.name.as_str())
+            .map(|stored| printable(&stored.name))
             .collect();
         const SHOWN: usize = 8;
         match unread.len() {

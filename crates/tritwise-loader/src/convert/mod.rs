@@ -23,8 +23,9 @@ pub use verify::verify;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conversion {
-    /// For the linear layers: I2_S, which holds any scale exactly; TQ1_0 or TQ2_0, which round scales to F16 and
-    /// hold only layers whose inputs are a multiple of 256.
+    /// For the linear layers: I2_S in layout A, which holds any scale exactly; TQ1_0 or TQ2_0, which round scales to
+    /// F16 and hold only layers whose inputs are a multiple of 256. (bitnet.cpp's kernels misread I2_S where the inputs
+    /// are no multiple of 128; this project reads it at any width.)
     pub linear: TernaryEncoding,
     /// For the token embedding; `None` keeps the checkpoint's own.
     pub embedding: Option<DenseEncoding>,

@@ -3,13 +3,14 @@
 //! The container's reader is another crate; this one takes the values of the
 //! `tokenizer.ggml.*` keys as a plain [`GgufVocab`].
 
-use tokenizers::normalizers::{Prepend, Replace, Sequence};
+use tokenizers::normalizers::{Prepend, Replace};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizerSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior};
 
 use crate::bpe::{Bpe, Order};
+use crate::normalize::Normalizers;
 use crate::tokenizer::{Control, END_NAMES, Parts};
 use crate::vocabulary::{Kind, SPACE, Spelling, Vocabulary, byte_token};
 use crate::{Error, Tokenizer, pre};
@@ -114,7 +115,7 @@ fn byte_level(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
         added: added(&vocabulary),
         vocabulary,
         bpe,
-        normalizer: None,
+        normalizers: Normalizers::default(),
         pre_tokenizer: Some(PreTokenizerSequence::new(steps).into()),
         space_prefix: false,
         control,
@@ -151,7 +152,7 @@ fn sentence_piece(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
         added: added(&vocabulary),
         vocabulary,
         bpe,
-        normalizer: Some(Sequence::new(steps).into()),
+        normalizers: Normalizers::new(steps),
         pre_tokenizer: None,
         space_prefix,
         control,

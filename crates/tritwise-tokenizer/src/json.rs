@@ -18,6 +18,7 @@ use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper};
 
 use crate::bpe::{Bpe, Order};
 use crate::limits::MAX_TOKENS;
+use crate::normalize::Normalizers;
 use crate::tokenizer::{Control, END_NAMES, Parts};
 use crate::vocabulary::{Kind, SPACE, Spelling, Vocabulary, byte_token};
 use crate::{Error, Tokenizer};
@@ -84,7 +85,7 @@ impl Tokenizer {
         }
         let control = control(&vocabulary, special, &Template::read(&root["post_processor"])?)?;
         Parts {
-            normalizer: normalizer(&root["normalizer"])?,
+            normalizers: Normalizers::new(normalizer(&root["normalizer"])?),
             pre_tokenizer: pre_tokenizer(&root["pre_tokenizer"])?,
             vocabulary,
             bpe,
@@ -193,7 +194,17 @@ fn normalizer(value: &Value) -> Result<Option<NormalizerWrapper>, Error> {
         return Ok(None);
     }
     check("normalizer", value, "normalizers", KNOWN, names)?;
+    refuse_patterns(value)?;
     serde_json::from_value(value.clone()).map(Some).map_err(|error| Error::Json(format!("normalizer: {error}")))
+}
+
+/// The crate's `Replace` panics on an expression that matches the empty string, and no
+/// checkpoint of this family replaces anything but a literal.
+fn refuse_patterns(normalizer: &Value) -> Result<(), Error> {
+    if normalizer["type"] == "Replace" && normalizer["pattern"]["String"].as_str().is_none_or(str::is_empty) {
+        return Err(field("normalizer.pattern", "a string that is not empty: expressions are not supported here"));
+    }
+    normalizer["normalizers"].as_array().into_iter().flatten().try_for_each(refuse_patterns)
 }
 
 fn pre_tokenizer(value: &Value) -> Result<Option<PreTokenizerWrapper>, Error> {

@@ -22,6 +22,7 @@ mod error;
 mod gguf;
 mod json;
 mod limits;
+mod normalize;
 mod pre;
 mod stop;
 mod stream;

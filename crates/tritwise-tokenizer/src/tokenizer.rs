@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::models::bpe::BpeTrainer;
 use tokenizers::{
-    AddedToken, AddedVocabulary, Model, NormalizerWrapper, OffsetReferential, OffsetType, PreTokenizer,
+    AddedToken, AddedVocabulary, Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizer,
     PreTokenizerWrapper, Token,
 };
 
 use crate::Error;
 use crate::bpe::Bpe;
 use crate::limits::MAX_ADDED_BYTES;
+use crate::normalize::Normalizers;
 use crate::vocabulary::{Kind, Vocabulary};
 
 /// What the names of control tokens mean when they stand in a text.
@@ -49,7 +50,7 @@ pub enum Special {
 pub struct Tokenizer {
     vocabulary: Vocabulary,
     bpe: Bpe,
-    normalizer: Option<NormalizerWrapper>,
+    normalizers: Normalizers,
     pre_tokenizer: Option<PreTokenizerWrapper>,
     /// Tokens found in text whoever wrote it.
     added: AddedVocabulary,
@@ -69,7 +70,7 @@ impl Tokenizer {
             Special::Text => &self.added,
             Special::Parse => &self.added_and_special,
         };
-        let mut pieces = added.extract_and_normalize(self.normalizer.as_ref(), text);
+        let mut pieces = added.extract_and_normalize(Some(&self.normalizers), text);
         if let Some(pre_tokenizer) = &self.pre_tokenizer {
             pre_tokenizer.pre_tokenize(&mut pieces).map_err(|error| Error::Encode(error.to_string()))?;
         }
@@ -214,7 +215,7 @@ pub(crate) struct Control {
 pub(crate) struct Parts {
     pub(crate) vocabulary: Vocabulary,
     pub(crate) bpe: Bpe,
-    pub(crate) normalizer: Option<NormalizerWrapper>,
+    pub(crate) normalizers: Normalizers,
     pub(crate) pre_tokenizer: Option<PreTokenizerWrapper>,
     /// Tokens looked for before splitting; which are control tokens is the vocabulary's to say.
     pub(crate) added: Vec<AddedToken>,
@@ -229,11 +230,21 @@ impl Parts {
         if bytes > MAX_ADDED_BYTES {
             return Err(Error::Limit { what: "the length of all added tokens", found: bytes, limit: MAX_ADDED_BYTES });
         }
+        for token in self.added.iter().filter(|token| token.normalized) {
+            let mut text = NormalizedString::from(token.content.as_str());
+            let normalized = self.normalizers.normalize(&mut text);
+            // The search would find it everywhere, even inside characters.
+            if normalized.is_err() || text.is_empty() {
+                let id = self.vocabulary.id(&token.content).unwrap_or_default();
+                let problem = "nothing is left of it after normalisation".to_owned();
+                return Err(Error::Token { id, text: token.content.clone(), problem });
+            }
+        }
         let names = Names(&self.vocabulary);
         let searched = |tokens: Vec<AddedToken>| {
             let mut added = AddedVocabulary::new();
             added
-                .add_tokens(tokens, &names, self.normalizer.as_ref())
+                .add_tokens(tokens, &names, Some(&self.normalizers))
                 .map_err(|error| Error::Encode(format!("the added tokens clash: {error}")))?;
             Ok(added)
         };
@@ -244,7 +255,7 @@ impl Parts {
             added_and_special,
             vocabulary: self.vocabulary,
             bpe: self.bpe,
-            normalizer: self.normalizer,
+            normalizers: self.normalizers,
             pre_tokenizer: self.pre_tokenizer,
             space_prefix: self.space_prefix,
             control: self.control,

@@ -236,6 +236,26 @@ fn special_tokens_the_vocabulary_lacks() {
 }
 
 #[test]
+fn added_tokens_that_normalise_to_nothing() {
+    let error = json_error(|root| {
+        root["normalizer"] = json!({"type": "Replace", "pattern": {"String": "<|end|>"}, "content": ""});
+        root["added_tokens"][1]["normalized"] = true.into();
+    });
+    says(&error, &["<|end|>", "nothing is left"]);
+}
+
+#[test]
+fn normalizers_with_expressions() {
+    for pattern in [json!({"Regex": "a*"}), json!({"String": ""}), json!(null)] {
+        let replace = json!({"type": "Replace", "pattern": pattern, "content": "b"});
+        let nested = json!({"type": "Sequence", "normalizers": [replace.clone()]});
+        for normalizer in [replace, nested] {
+            says(&json_error(|root| root["normalizer"] = normalizer), &["normalizer"]);
+        }
+    }
+}
+
+#[test]
 fn empty_stop_strings() {
     assert_eq!(StopStrings::new(["a", ""]).unwrap_err(), Error::EmptyStop(1));
 }
@@ -322,4 +342,60 @@ proptest! {
             }
         }
     }
+
+    /// Every normalizer and pre-tokenizer that is let through, in any order, with added tokens of every kind.
+    #[test]
+    fn any_parts_never_panic(
+        normalizers in prop::collection::vec(normalizer(), 0..4),
+        pre_tokenizers in prop::collection::vec(pre_tokenizer(), 0..4),
+        added in prop::collection::vec(("[ab <é\u{301}]{1,3}", any::<[bool; 5]>()), 0..4),
+        text in "[ab <é\u{301}ﬁĠ▁\n🦀1A.]{0,24}",
+    ) {
+        let mut root: Value = serde_json::from_slice(&byte_level().json_bytes).unwrap();
+        root["normalizer"] = json!({"type": "Sequence", "normalizers": normalizers});
+        root["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": pre_tokenizers});
+        let tokens = root["added_tokens"].as_array_mut().unwrap();
+        for (id, (content, [special, single_word, lstrip, rstrip, normalized])) in (605..).zip(added) {
+            tokens.push(json!({
+                "id": id, "content": content, "special": special, "single_word": single_word,
+                "lstrip": lstrip, "rstrip": rstrip, "normalized": normalized,
+            }));
+        }
+        let bytes = serde_json::to_vec(&root).unwrap();
+        if let Ok(tokenizer) = Tokenizer::from_json(&bytes, &SpecialTokens::default()) {
+            for special in [Special::Text, Special::Parse] {
+                if let Ok(ids) = tokenizer.encode(&text, special) {
+                    tokenizer.decode_with_special(&ids);
+                }
+            }
+        }
+    }
+}
+
+fn normalizer() -> impl Strategy<Value = Value> {
+    let expression = prop::sample::select(vec!["", "a", "a*", "(?=a)", "^", "$", "\\s+", ".", "b|", "é"]);
+    let content = prop::sample::select(vec!["", " ", "▁", "aé", "🦀"]);
+    prop_oneof![
+        prop::sample::select(vec!["NFC", "NFD", "NFKC", "NFKD", "Lowercase"]).prop_map(|name| json!({"type": name})),
+        content.clone().prop_map(|text| json!({"type": "Prepend", "prepend": text})),
+        (prop::sample::select(vec!["String", "Regex"]), expression, content).prop_map(|(kind, expression, content)| {
+            json!({"type": "Replace", "pattern": {kind: expression}, "content": content})
+        }),
+    ]
+}
+
+fn pre_tokenizer() -> impl Strategy<Value = Value> {
+    let behavior =
+        prop::sample::select(vec!["Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"]);
+    let scheme = prop::sample::select(vec!["first", "never", "always"]);
+    prop_oneof![
+        any::<(bool, bool)>().prop_map(|(space, regex)| {
+            json!({"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": true, "use_regex": regex})
+        }),
+        any::<bool>().prop_map(|each| json!({"type": "Digits", "individual_digits": each})),
+        behavior.prop_map(|behavior| json!({"type": "Punctuation", "behavior": behavior})),
+        (scheme, any::<bool>()).prop_map(|(scheme, split)| {
+            json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split})
+        }),
+    ]
 }

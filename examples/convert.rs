@@ -15,9 +15,9 @@ use tritwise::tensor::{DenseEncoding, TernaryEncoding};
 ///   cargo run --release --example convert -- path/to/folder model.gguf
 ///   cargo run --release --example convert -- --type tq1_0 --embedding q6_k path/to/folder small.gguf
 ///
-/// I2_S takes 2 bits per weight and keeps scales exactly. TQ2_0 (2.06 bits) and
-/// TQ1_0 (1.69 bits) are read by llama.cpp too, round scales to 16 bits, and
-/// need layer widths that are multiples of 256.
+/// I2_S, bitnet.cpp's type, takes 2 bits per weight and keeps scales exactly.
+/// TQ2_0 (2.06 bits) and TQ1_0 (1.69 bits), ggml's types, round scales to 16
+/// bits and need layer widths that are multiples of 256.
 #[derive(Debug, Parser)]
 #[command(verbatim_doc_comment)]
 struct Args {

@@ -84,9 +84,6 @@ fn byte_level(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
         None if llama3 => pre::rule("llama-bpe").ok_or(Error::MissingPre)?,
         None => return Err(Error::MissingPre),
     };
-    if vocab.merges.is_empty() {
-        return Err(Error::Length { table: "tokenizer.ggml.merges", found: 0, tokens: vocab.tokens.len() });
-    }
     let mut kinds = kinds(&vocab)?;
     // Control tokens that the file calls text: no merge leads to them, and they are named like an end.
     let merged = |text: &str| vocab.merges.iter().any(|merge| merge.len() == text.len() + 1 && is_split(merge, text));
@@ -96,6 +93,11 @@ fn byte_level(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
         if *kind == Kind::Normal && (named || reserved) {
             *kind = Kind::Special;
         }
+    }
+    // A vocabulary of single bytes has none; in any other the table is lost, and text would fall to pieces.
+    let merged = |(text, kind): (&String, &Kind)| *kind == Kind::Normal && text.chars().nth(1).is_some();
+    if vocab.merges.is_empty() && vocab.tokens.iter().zip(&kinds).any(merged) {
+        return Err(Error::Length { table: "tokenizer.ggml.merges", found: 0, tokens: vocab.tokens.len() });
     }
     let control = control(&vocab, &kinds, rule.add_bos)?;
 

@@ -21,7 +21,7 @@ use std::ops::Range;
 use bytemuck::Pod;
 use tritwise_tensor::Config;
 
-use crate::arch::{Halves, Isa, KEY_BLOCK, KvHead, Queries, Singles};
+use crate::arch::{ATTEND_CHUNK, Halves, Isa, KEY_BLOCK, KvHead, Queries, Singles};
 use crate::parallel::{Pool, for_each_shard};
 
 use super::Rows;
@@ -46,6 +46,8 @@ pub enum KvType {
 pub struct Cache {
     shape: Shape,
     memory: Memory,
+    /// Scratch of [`Cache::attend_in_parts`].
+    parts: Zeroed<f32>,
 }
 
 enum Memory {
@@ -64,10 +66,11 @@ impl Cache {
             KvType::F16 => Memory::F16(Zeroed::new(shape.len())),
             KvType::F32 => Memory::F32(Zeroed::new(shape.len())),
         };
-        Self { shape, memory }
+        Self { shape, memory, parts: Zeroed::new(shape.parts_len()) }
     }
 
-    /// Bytes of a cache of this shape, saturating.
+    /// Bytes of keys and values of a cache of this shape, saturating. (What one row's
+    /// attention needs for its parts is well below a hundredth of it.)
     pub(super) fn bytes_for(config: &Config, capacity: usize, kv: KvType) -> usize {
         let unit = match kv {
             KvType::F16 => size_of::<Halves>(),
@@ -89,6 +92,13 @@ impl Cache {
         self.shape.head_dim
     }
 
+    pub(super) fn kv_type(&self) -> KvType {
+        match self.memory {
+            Memory::F16(_) => KvType::F16,
+            Memory::F32(_) => KvType::F32,
+        }
+    }
+
     /// An independent copy of the first `positions` positions, with the same capacity.
     ///
     /// # Panics
@@ -100,7 +110,7 @@ impl Cache {
             Memory::F16(memory) => Memory::F16(shape.fork(memory, positions)),
             Memory::F32(memory) => Memory::F32(shape.fork(memory, positions)),
         };
-        Self { shape, memory }
+        Self { shape, memory, parts: Zeroed::new(shape.parts_len()) }
     }
 
     /// Attention of `queries` over the past of one kv head of one layer.
@@ -108,6 +118,36 @@ impl Cache {
         match &self.memory {
             Memory::F16(memory) => isa.attend(self.shape.head(memory, layer, kv_head), queries, out),
             Memory::F32(memory) => isa.attend_f32(self.shape.head(memory, layer, kv_head), queries, out),
+        }
+    }
+
+    /// Attention of one row, split between the threads of `pool` by kv head and by chunk of the past.
+    ///
+    /// # Panics
+    /// The cache does not hold binary16.
+    pub(super) fn attend_in_parts(
+        &mut self,
+        isa: &dyn Isa,
+        pool: &Pool,
+        layer: usize,
+        pos: usize,
+        q: &[f32],
+        out: &mut [f32],
+    ) {
+        let Memory::F16(memory) = &self.memory else { panic!("parts are of binary16") };
+        let shape = &self.shape;
+        let group = q.len() / shape.kv_heads;
+        let heads = group / shape.head_dim;
+        let (chunks, part_len) = (pos / ATTEND_CHUNK + 1, group + 2 * heads);
+        let parts = &mut self.parts.as_mut_slice()[..shape.kv_heads * chunks * part_len];
+        for_each_shard(pool, parts, part_len, &|i, part| {
+            let (kv_head, chunk) = (i / chunks, i % chunks);
+            let values = &q[kv_head * group..][..group];
+            let queries = Queries { values, stride: group, rows: 1, heads, start: pos };
+            isa.attend_chunk(shape.head(memory, layer, kv_head), queries, chunk, part);
+        });
+        for (parts, out) in parts.chunks_exact(chunks * part_len).zip(out.chunks_exact_mut(group)) {
+            isa.join_chunks(parts, heads, out);
         }
     }
 
@@ -123,36 +163,44 @@ impl Cache {
         k: &Rows,
         v: &Rows,
     ) {
-        let shape = &self.shape;
         match &mut self.memory {
-            Memory::F16(memory) => {
-                let store = Store {
-                    key: &|x, slot, block| isa.store_key(x, slot, block),
-                    value: &|x, out| isa.store_value(x, out),
-                };
-                shape.store(memory, pool, store, layer, start, rows, k, v);
-            }
-            Memory::F32(memory) => {
-                let store = Store {
-                    key: &|x, slot, block| isa.store_key_f32(x, slot, block),
-                    value: &|x, out| isa.store_value_f32(x, out),
-                };
-                shape.store(memory, pool, store, layer, start, rows, k, v);
-            }
+            Memory::F16(memory) => self.shape.store(memory, isa, pool, layer, start, rows, k, v),
+            Memory::F32(memory) => self.shape.store(memory, isa, pool, layer, start, rows, k, v),
         }
     }
 }
 
-/// How one kind of memory takes a key, as a lane of a block, and a value.
-struct Store<'a, U> {
-    key: &'a (dyn Fn(&[f32], usize, &mut [U]) + Sync),
-    value: &'a (dyn Fn(&[f32], &mut [U]) + Sync),
+/// Sixteen numbers as one kind of memory keeps them.
+trait Unit: Pod + Send {
+    fn store_key(isa: &dyn Isa, key: &[f32], slot: usize, block: &mut [Self]);
+    fn store_value(isa: &dyn Isa, value: &[f32], out: &mut [Self]);
+}
+
+impl Unit for Halves {
+    fn store_key(isa: &dyn Isa, key: &[f32], slot: usize, block: &mut [Self]) {
+        isa.store_key(key, slot, block);
+    }
+
+    fn store_value(isa: &dyn Isa, value: &[f32], out: &mut [Self]) {
+        isa.store_value(value, out);
+    }
+}
+
+impl Unit for Singles {
+    fn store_key(isa: &dyn Isa, key: &[f32], slot: usize, block: &mut [Self]) {
+        isa.store_key_f32(key, slot, block);
+    }
+
+    fn store_value(isa: &dyn Isa, value: &[f32], out: &mut [Self]) {
+        isa.store_value_f32(value, out);
+    }
 }
 
 /// What fixes the places of keys and values. Lengths are counted in units of [`LANES`] numbers.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     layers: usize,
+    heads: usize,
     kv_heads: usize,
     head_dim: usize,
     capacity: usize,
@@ -160,9 +208,9 @@ struct Shape {
 
 impl Shape {
     fn new(config: &Config, capacity: usize) -> Self {
-        let Config { layers, kv_heads, head_dim, .. } = *config;
+        let Config { layers, heads, kv_heads, head_dim, .. } = *config;
         assert!(layers > 0 && kv_heads > 0 && head_dim > 0, "a model has layers and heads");
-        Self { layers, kv_heads, head_dim, capacity }
+        Self { layers, heads, kv_heads, head_dim, capacity }
     }
 
     /// The past of one kv head of one layer.
@@ -188,18 +236,18 @@ impl Shape {
 
     /// Stores rows `rows` of `k` and `v` as positions `start…` of `layer`.
     #[allow(clippy::too_many_arguments, reason = "the operands of the operation it is part of")]
-    fn store<U: Pod + Send>(
+    fn store<U: Unit>(
         &self,
         memory: &mut Zeroed<U>,
+        isa: &dyn Isa,
         pool: &Pool,
-        store: Store<'_, U>,
         layer: usize,
         start: usize,
         rows: Range<usize>,
         k: &Rows,
         v: &Rows,
     ) {
-        let Self { layers, kv_heads, head_dim, capacity } = *self;
+        let Self { layers, kv_heads, head_dim, capacity, .. } = *self;
         assert!(layer < layers, "layer {layer} of {layers}");
         assert!(start + rows.len() <= capacity, "{} positions of {capacity}", start + rows.len());
         let width = kv_heads * head_dim;
@@ -210,9 +258,9 @@ impl Shape {
             let (keys, values) = head.split_at_mut(self.keys_len());
             for (pos, row) in (start..).zip(rows.clone()) {
                 let block = &mut keys[pos / KEY_BLOCK * head_dim..][..head_dim];
-                (store.key)(&k.row(row)[kv_head * head_dim..][..head_dim], pos % KEY_BLOCK, block);
+                U::store_key(isa, &k.row(row)[kv_head * head_dim..][..head_dim], pos % KEY_BLOCK, block);
                 let value = &mut values[pos * self.value_len()..][..self.value_len()];
-                (store.value)(&v.row(row)[kv_head * head_dim..][..head_dim], value);
+                U::store_value(isa, &v.row(row)[kv_head * head_dim..][..head_dim], value);
             }
         };
         if rows.len() * width < INLINE_ELEMENTS {
@@ -227,6 +275,11 @@ impl Shape {
     /// Length of the whole, saturating.
     fn len(&self) -> usize {
         self.layers.saturating_mul(self.kv_heads).saturating_mul(self.head_len())
+    }
+
+    /// Numbers that one row's attention makes of its chunks: output, maximum and sum of every head.
+    fn parts_len(&self) -> usize {
+        self.heads.saturating_mul(self.head_dim + 2).saturating_mul(self.capacity.div_ceil(ATTEND_CHUNK))
     }
 
     /// Length of one kv head in one layer: even and not zero, so that all begin on a cache line.

@@ -459,6 +459,31 @@ fn chunks_merge_as_documented() {
 }
 
 #[test]
+fn chunks_join_to_the_whole() {
+    let mut random = Random(15);
+    for (head_dim, heads) in [(64, 1), (100, 3), (32, 40)] {
+        for pos in [0, 255, 256, 700] {
+            let past = Past::new(&mut random, head_dim, pos + 1);
+            let q = random.plain(heads * head_dim);
+            let queries = Queries { values: &q, stride: heads * head_dim, rows: 1, heads, start: pos };
+            same_bits("attend_chunk", |isa| {
+                let mut whole = vec![f32::NAN; heads * head_dim];
+                isa.attend(past.as_head(), queries, &mut whole);
+                let part_len = heads * (head_dim + 2);
+                let mut parts = vec![f32::NAN; (pos / ATTEND_CHUNK + 1) * part_len];
+                for (chunk, part) in parts.chunks_mut(part_len).enumerate() {
+                    isa.attend_chunk(past.as_head(), queries, chunk, part);
+                }
+                let mut joined = vec![f32::NAN; heads * head_dim];
+                isa.join_chunks(&parts, heads, &mut joined);
+                assert_eq!(bits(&joined), bits(&whole), "{} pos={pos}", isa.name());
+                bits(&joined)
+            });
+        }
+    }
+}
+
+#[test]
 fn scores_that_are_not_numbers_make_nan() {
     let mut random = Random(12);
     let past = Past::new(&mut random, 64, 300);

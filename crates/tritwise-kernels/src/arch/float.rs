@@ -187,6 +187,16 @@ pub trait FloatOps: Sealed {
     /// Positions behind a query are not read.
     fn attend(&self, past: KvHead<'_>, queries: Queries<'_>, out: &mut [f32]);
 
+    /// One chunk of [`attend`](Self::attend) for the heads of one row, so that
+    /// several threads can share a long past.
+    ///
+    /// `part` becomes `o` of every head (`heads * head_dim`), then their `m`, then their `l`.
+    fn attend_chunk(&self, past: KvHead<'_>, queries: Queries<'_>, chunk: usize, part: &mut [f32]);
+
+    /// Merges the parts of a row's chunks, in ascending order, to what [`attend`](Self::attend)
+    /// gives, to the bit.
+    fn join_chunks(&self, parts: &[f32], heads: usize, out: &mut [f32]);
+
     /// As [`attend`](Self::attend), over keys and values that were not rounded.
     fn attend_f32(&self, past: KvHead<'_, Singles>, queries: Queries<'_>, out: &mut [f32]);
 

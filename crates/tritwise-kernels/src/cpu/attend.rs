@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 
-use crate::arch::{Isa, Queries};
+use crate::arch::{ATTEND_CHUNK, Isa, Queries};
 use crate::parallel::{Pool, for_each_shard};
 
-use super::{Cache, Rows};
+use super::{Cache, KvType, Rows};
 
 /// Queries that go through the past together, if a prompt has as many rows.
 const QUERIES: usize = 32;
+
+/// Pieces of work per thread that make a region end evenly.
+const TASKS: usize = 4;
 
 /// Multiplications below which waking the other threads costs more than it saves.
 const INLINE_PRODUCTS: usize = 64 << 10;
@@ -16,8 +19,9 @@ const INLINE_PRODUCTS: usize = 64 << 10;
 /// Stores rows `rows` of `k` and `v` at positions `start…`, then writes each
 /// row's attention over positions `0..=its own` to `out`.
 ///
-/// A few rows are split by row and kv head; a prompt by runs of rows that share
-/// what is read. The results are the same.
+/// A prompt is split into runs of rows that share what is read, fewer rows than
+/// threads by kv head, and one row, where that leaves threads idle, by chunk of
+/// the past as well. The results are the same.
 #[allow(clippy::too_many_arguments, reason = "the operands of attention; a struct would only rename them")]
 pub(super) fn attend(
     isa: &dyn Isa,
@@ -52,7 +56,7 @@ pub(super) fn attend(
         let queries = Queries { values, stride: width, rows: 1, heads, start: start + row };
         cache.attend(isa, layer, kv_head, queries, out);
     };
-    let run = (QUERIES / heads).max(1);
+    let run = (QUERIES / heads).max(1).min(rows.len().div_ceil(pool.threads()));
     let many = |i: usize, out: &mut [f32]| {
         for kv_head in 0..kv_heads {
             let first = kv_head * group;
@@ -63,11 +67,15 @@ pub(super) fn attend(
     };
 
     if 2 * q.len() * (start + rows.len()) < INLINE_PRODUCTS {
-        many_inline(out, run * width, &many);
-    } else if rows.len() < run * pool.threads() {
-        for_each_shard(pool, out, group, &one);
+        return many_inline(out, run * width, &many);
+    }
+    if rows.len() == 1 && start >= ATTEND_CHUNK && kv_heads < TASKS * pool.threads() && cache.kv_type() == KvType::F16 {
+        return cache.attend_in_parts(isa, pool, layer, start, q, out);
+    }
+    if rows.len() < pool.threads() {
+        for_each_shard(pool, out, group, &one)
     } else {
-        for_each_shard(pool, out, run * width, &many);
+        for_each_shard(pool, out, run * width, &many)
     }
 }
 

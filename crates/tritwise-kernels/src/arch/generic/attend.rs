@@ -17,6 +17,8 @@
 //! of the kv head, and in a chunk that lies wholly in the past the rows of a
 //! prompt as well.
 
+use std::ops::Range;
+
 use crate::arch::{ATTEND_CHUNK, Halves, KEY_BLOCK, KvHead, Queries, Singles};
 
 use super::exp::{exp, exp_one};
@@ -102,7 +104,74 @@ pub(in crate::arch) fn attend<L: Lanes, U: Unit>(isa: L, past: KvHead<'_, U>, qu
     let task = Task::new(past, queries);
     let count = queries.rows * queries.heads;
     for first in (0..count).step_by(QUERIES) {
-        attend_some(isa, &task, first, QUERIES.min(count - first), out);
+        let count = QUERIES.min(count - first);
+        let mut running = [Running::default(); QUERIES];
+        let chunks = 0..task.position(first + count - 1) / ATTEND_CHUNK + 1;
+        attend_chunks(isa, &task, first, chunks, &mut running[..count], out);
+        for (i, running) in running[..count].iter().enumerate() {
+            divide(isa, &mut out[task.offset(first + i)..][..past.head_dim], running.sum);
+        }
+    }
+}
+
+/// One chunk of one row's attention: `o` of all heads, then their maxima, then their sums.
+#[inline(always)]
+pub(in crate::arch) fn attend_chunk<L: Lanes, U: Unit>(
+    isa: L,
+    past: KvHead<'_, U>,
+    queries: Queries<'_>,
+    chunk: usize,
+    part: &mut [f32],
+) {
+    assert_eq!(queries.rows, 1, "one row");
+    let task = Task::new(past, queries);
+    let (o, state) = part.split_at_mut(queries.heads * past.head_dim);
+    let (max, sum) = state.split_at_mut(queries.heads);
+    for first in (0..queries.heads).step_by(QUERIES) {
+        let count = QUERIES.min(queries.heads - first);
+        let mut running = [Running::default(); QUERIES];
+        attend_chunks(isa, &task, first, chunk..chunk + 1, &mut running[..count], o);
+        for (i, running) in running[..count].iter().enumerate() {
+            (max[first + i], sum[first + i]) = (running.max, running.sum);
+        }
+    }
+}
+
+/// A row's attention from the parts that [`attend_chunk`] made of its chunks.
+#[inline(always)]
+pub(in crate::arch) fn join_chunks<L: Lanes>(isa: L, parts: &[f32], heads: usize, out: &mut [f32]) {
+    let part_len = out.len() + 2 * heads;
+    assert!(heads > 0 && out.len().is_multiple_of(heads), "whole heads");
+    assert!(!parts.is_empty() && parts.len().is_multiple_of(part_len), "whole parts");
+    let head_dim = out.len() / heads;
+    for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
+        let mut running = Running::default();
+        for (chunk, part) in parts.chunks_exact(part_len).enumerate() {
+            let (o, state) = part.split_at(heads * head_dim);
+            let o = &o[head * head_dim..][..head_dim];
+            let right = Running { max: state[head], sum: state[heads + head] };
+            if chunk == 0 {
+                running = right;
+                out.copy_from_slice(o);
+            } else {
+                let merge = Merge::new(isa, running, right);
+                running = merge.merged(running, right);
+                for start in (0..head_dim).step_by(LANES) {
+                    let y = merge.merged_lanes(isa, load_at(isa, out, start), load_at(isa, o, start));
+                    store_at(isa, y, out, start);
+                }
+            }
+        }
+        divide(isa, out, running.sum);
+    }
+}
+
+/// `o = o / sum`.
+#[inline(always)]
+fn divide<L: Lanes>(isa: L, o: &mut [f32], sum: f32) {
+    for start in (0..o.len()).step_by(LANES) {
+        let y = isa.div(load_at(isa, o, start), isa.splat(sum));
+        store_at(isa, y, o, start);
     }
 }
 
@@ -128,66 +197,81 @@ impl<'a, U: Unit> Task<'a, U> {
         (index / self.queries.heads) * self.queries.stride + (index % self.queries.heads) * self.past.head_dim
     }
 
+    /// Where query `index` stands.
+    #[inline(always)]
+    fn position(&self, index: usize) -> usize {
+        self.queries.start + index / self.queries.heads
+    }
+
     /// How many positions of the chunk that begins at `base` query `index` sees.
     #[inline(always)]
     fn visible(&self, index: usize, base: usize) -> usize {
-        let end = self.queries.start + index / self.queries.heads + 1;
-        end.saturating_sub(base).min(ATTEND_CHUNK)
+        (self.position(index) + 1).saturating_sub(base).min(ATTEND_CHUNK)
     }
 }
 
 /// A query's state after some chunks; the output holds `o`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Running {
     max: f32,
     sum: f32,
 }
 
-/// Queries `first..first + count`, at most [`QUERIES`].
+/// Takes the queries from `first`, one per element of `running`, through `chunks`; `out` becomes `o`.
 #[inline(always)]
-fn attend_some<L: Lanes, U: Unit>(isa: L, task: &Task<'_, U>, first: usize, count: usize, out: &mut [f32]) {
-    let mut running = [Running { max: 0.0, sum: 0.0 }; QUERIES];
-    let end = task.queries.start + (first + count - 1) / task.queries.heads + 1;
-    for base in (0..end).step_by(ATTEND_CHUNK) {
+fn attend_chunks<L: Lanes, U: Unit>(
+    isa: L,
+    task: &Task<'_, U>,
+    first: usize,
+    chunks: Range<usize>,
+    running: &mut [Running],
+    out: &mut [f32],
+) {
+    for chunk in chunks.clone() {
+        let base = chunk * ATTEND_CHUNK;
         let mut i = 0;
-        while i < count {
+        while i < running.len() {
             let visible = task.visible(first + i, base);
             let mut alike = 1;
-            while alike < 4 && i + alike < count && task.visible(first + i + alike, base) == visible {
+            while alike < 4 && i + alike < running.len() && task.visible(first + i + alike, base) == visible {
                 alike += 1;
             }
-            let index = first + i;
+            let span = Span { base, visible, merge: chunk > chunks.start };
+            let (index, running) = (first + i, &mut running[i..]);
             i += match (visible, alike) {
                 (0, _) => 1,
-                (_, 4) => attend_chunk::<L, U, 4, 1>(isa, task, index, base, visible, &mut running[i..], out),
-                (_, 3) => attend_chunk::<L, U, 3, 1>(isa, task, index, base, visible, &mut running[i..], out),
-                (_, 2) => attend_chunk::<L, U, 2, 2>(isa, task, index, base, visible, &mut running[i..], out),
-                _ => attend_chunk::<L, U, 1, 4>(isa, task, index, base, visible, &mut running[i..], out),
+                (_, 4) => attend_some::<L, U, 4, 1>(isa, task, index, span, running, out),
+                (_, 3) => attend_some::<L, U, 3, 1>(isa, task, index, span, running, out),
+                (_, 2) => attend_some::<L, U, 2, 2>(isa, task, index, span, running, out),
+                _ => attend_some::<L, U, 1, 4>(isa, task, index, span, running, out),
             };
-        }
-    }
-    for (i, running) in running[..count].iter().enumerate() {
-        let o = &mut out[task.offset(first + i)..][..task.past.head_dim];
-        let sum = isa.splat(running.sum);
-        for start in (0..o.len()).step_by(LANES) {
-            let y = isa.div(load_at(isa, o, start), sum);
-            store_at(isa, y, o, start);
         }
     }
 }
 
-/// Takes `Q` queries from `index` through `visible` positions from `base`, and
-/// returns `Q`. `N` vectors per query are summed at a time.
+/// What some queries see of a chunk.
+#[derive(Clone, Copy)]
+struct Span {
+    /// The chunk's first position.
+    base: usize,
+    /// Positions from there, at least one.
+    visible: usize,
+    /// Whether there are chunks before it to merge with.
+    merge: bool,
+}
+
+/// Takes `Q` queries from `index` through one chunk, and returns `Q`. `N` vectors
+/// per query are summed at a time.
 #[inline(always)]
-fn attend_chunk<L: Lanes, U: Unit, const Q: usize, const N: usize>(
+fn attend_some<L: Lanes, U: Unit, const Q: usize, const N: usize>(
     isa: L,
     task: &Task<'_, U>,
     index: usize,
-    base: usize,
-    visible: usize,
+    span: Span,
     running: &mut [Running],
     out: &mut [f32],
 ) -> usize {
+    let Span { base, visible, merge } = span;
     let head_dim = task.past.head_dim;
     let mut queries: [&[f32]; Q] = [&[]; Q];
     let mut offsets = [0; Q];
@@ -209,7 +293,7 @@ fn attend_chunk<L: Lanes, U: Unit, const Q: usize, const N: usize>(
         block += 1;
     }
 
-    let mut chunk = [Running { max: 0.0, sum: 0.0 }; Q];
+    let mut chunk = [Running::default(); Q];
     for q in 0..Q {
         // The lanes of the last block that are not visible hold anything.
         scores[q].as_flattened_mut()[visible..blocks * KEY_BLOCK].fill(f32::NEG_INFINITY);
@@ -218,12 +302,12 @@ fn attend_chunk<L: Lanes, U: Unit, const Q: usize, const N: usize>(
 
     let mut merges: [Option<Merge>; Q] = [None; Q];
     for q in 0..Q {
-        if base == 0 {
-            running[q] = chunk[q];
-        } else {
+        if merge {
             let merge = Merge::new(isa, running[q], chunk[q]);
             running[q] = merge.merged(running[q], chunk[q]);
             merges[q] = Some(merge);
+        } else {
+            running[q] = chunk[q];
         }
     }
 
@@ -316,11 +400,16 @@ impl Merge {
     fn merged(&self, left: Running, right: Running) -> Running {
         Running { max: self.max, sum: left.sum.mul_add(self.left, right.sum * self.right) }
     }
+
+    #[inline(always)]
+    fn merged_lanes<L: Lanes>(&self, isa: L, left: L::F32, right: L::F32) -> L::F32 {
+        isa.fma(left, isa.splat(self.left), isa.mul(right, isa.splat(self.right)))
+    }
 }
 
 /// `Σ_j e_j · v_j` for `N` tiles of sixteen features from `tile`, merged into `out`.
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "the locals of `attend_chunk`, for two widths")]
+#[allow(clippy::too_many_arguments, reason = "the locals of `attend_some`, for two widths")]
 fn weigh<L: Lanes, U: Unit, const Q: usize, const N: usize>(
     isa: L,
     values: &[U],
@@ -349,8 +438,7 @@ fn weigh<L: Lanes, U: Unit, const Q: usize, const N: usize>(
             let start = (tile + n) * LANES;
             let mut o = sums[q][n];
             if let Some(merge) = merges[q] {
-                let right = isa.mul(o, isa.splat(merge.right));
-                o = isa.fma(load_at(isa, out, start), isa.splat(merge.left), right);
+                o = merge.merged_lanes(isa, load_at(isa, out, start), o);
             }
             store_at(isa, o, out, start);
         }

@@ -81,6 +81,13 @@ macro_rules! float_ops {
                 fn attend(
                     past: $crate::arch::KvHead<'_>, queries: $crate::arch::Queries<'_>, out: &mut [f32]
                 ) = attend::attend;
+                fn attend_chunk(
+                    past: $crate::arch::KvHead<'_>,
+                    queries: $crate::arch::Queries<'_>,
+                    chunk: usize,
+                    part: &mut [f32]
+                ) = attend::attend_chunk;
+                fn join_chunks(parts: &[f32], heads: usize, out: &mut [f32]) = attend::join_chunks;
                 fn store_key_f32(key: &[f32], slot: usize, block: &mut [$crate::arch::Singles]) = attend::store_key;
                 fn store_value_f32(value: &[f32], out: &mut [$crate::arch::Singles]) = attend::store_value;
                 fn attend_f32(

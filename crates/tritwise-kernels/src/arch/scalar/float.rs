@@ -51,6 +51,14 @@ impl FloatOps for Scalar {
         attend::store_value(*self, value, out);
     }
 
+    fn attend_chunk(&self, past: KvHead<'_>, queries: Queries<'_>, chunk: usize, part: &mut [f32]) {
+        attend::attend_chunk(*self, past, queries, chunk, part);
+    }
+
+    fn join_chunks(&self, parts: &[f32], heads: usize, out: &mut [f32]) {
+        attend::join_chunks(*self, parts, heads, out);
+    }
+
     fn attend_f32(&self, past: KvHead<'_, Singles>, queries: Queries<'_>, out: &mut [f32]) {
         attend::attend(*self, past, queries, out);
     }

@@ -136,7 +136,7 @@ fn row_bytes(encoding: DenseEncoding, cols: usize) -> usize {
 ///
 /// Each call is a row, a chunk or a run of table rows: coarse enough that the
 /// call costs nothing, and single-threaded. The algorithms are in
-/// [`generic`](super), once; an implementation only says with which lanes they
+/// `arch/generic`, once; an implementation only says with which lanes they
 /// are compiled. Results are IEEE 754 binary32 in a fixed order of operations,
 /// so they agree to the bit, but for the sign and payload of a NaN.
 ///

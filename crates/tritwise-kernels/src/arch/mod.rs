@@ -9,7 +9,7 @@
 //! set gives the same bits. Integer sums are exact in any order. Floating-point
 //! results are made exact by fixing the order: lanes run over *outputs*, and
 //! where a reduction must be vectorised it has one shape everywhere, sixteen
-//! strided partial sums and a fixed tree (see [`generic`]).
+//! strided partial sums and a fixed tree (see [`FloatOps`]).
 
 pub(crate) mod generic;
 pub(crate) mod scalar;

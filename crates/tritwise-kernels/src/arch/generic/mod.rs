@@ -18,6 +18,10 @@
 //! carries `#[target_feature]` (see [`float_ops`]). A function that was left out
 //! of line would be compiled for the baseline and call each intrinsic. For the
 //! same reason there are no closures here: an attribute cannot force them inline.
+#![allow(
+    clippy::needless_range_loop,
+    reason = "tiles of registers are small arrays that are walked together; zipping them hides which is which"
+)]
 
 pub(in crate::arch) mod attend;
 pub(in crate::arch) mod elementwise;

@@ -62,8 +62,9 @@ impl Lanes for Avx2 {
         fn store_f16(x: V, out: &mut [u8; 2 * LANES]) {
             let low = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[0]);
             let high = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[1]);
+            let halves = _mm256_set_m128i(high, low);
             // SAFETY: `out` is 32 writable bytes, and the store has no alignment needs.
-            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_set_m128i(high, low)) }
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), halves) }
         }
         fn load_bf16(x: &[u8; 2 * LANES]) -> V {
             let (halves, _) = x.as_chunks::<16>();

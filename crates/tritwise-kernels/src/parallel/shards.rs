@@ -8,9 +8,10 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::Pool;
+use super::sync::AtomicUsize;
 
 /// Calls `f(i, shard)` once for every run of `shard_len` elements of `out` (the
 /// last may be shorter), on all threads of `pool`; shard `i` starts at element
@@ -43,10 +44,7 @@ struct Cursor {
 
 impl Cursor {
     pub(crate) fn new(count: usize) -> Self {
-        Self {
-            next: AtomicUsize::new(0),
-            count,
-        }
+        Self { next: AtomicUsize::new(0), count }
     }
 
     /// A number that no other call returned, or `None` when all are out.
@@ -54,9 +52,7 @@ impl Cursor {
         // Relaxed: the number itself is the only message. What the pieces are
         // made of reached this thread, and what it writes leaves it, through the pool.
         self.next
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
-                (next < self.count).then_some(next + 1)
-            })
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| (next < self.count).then_some(next + 1))
             .ok()
     }
 }
@@ -110,21 +106,13 @@ impl<'a, T> ColumnShards<'a, T> {
     pub(crate) fn next(&self) -> Option<ColumnShard<'_, T>> {
         let start = self.cursor.next()? * self.shard_cols;
         let len = self.shard_cols.min(self.width - start);
-        Some(ColumnShard {
-            matrix: self,
-            start,
-            len,
-        })
+        Some(ColumnShard { matrix: self, start, len })
     }
 }
 
 impl<T> fmt::Debug for ColumnShards<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "ColumnShards({} × {} in runs of {})",
-            self.rows, self.width, self.shard_cols
-        )
+        write!(f, "ColumnShards({} × {} in runs of {})", self.rows, self.width, self.shard_cols)
     }
 }
 
@@ -168,7 +156,7 @@ impl<T> ColumnShard<'_, T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -198,10 +186,7 @@ mod tests {
                     *out += shard * shard_len + i + 1;
                 }
             });
-            assert!(
-                out.iter().enumerate().all(|(i, out)| *out == i + 1),
-                "{len} in {shard_len}s: {out:?}"
-            );
+            assert!(out.iter().enumerate().all(|(i, out)| *out == i + 1), "{len} in {shard_len}s: {out:?}");
         }
     }
 
@@ -224,10 +209,7 @@ mod tests {
                         }
                     }
                 });
-                assert!(
-                    matrix.iter().enumerate().all(|(i, element)| *element == i + 1),
-                    "{rows}×{width} by {cols}"
-                );
+                assert!(matrix.iter().enumerate().all(|(i, element)| *element == i + 1), "{rows}×{width} by {cols}");
             }
         }
     }

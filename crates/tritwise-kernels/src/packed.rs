@@ -47,15 +47,9 @@ impl PackedMatrix {
     /// (every published group is a multiple of 32).
     pub(crate) fn pack(weights: &TernaryMatrix<'_>, pool: &Pool) -> Self {
         let (rows, cols) = (weights.rows(), weights.cols());
-        Self::from_rows(
-            rows,
-            cols,
-            PackedScales::new(weights.scales(), rows, cols),
-            pool,
-            &|row, trits| {
-                weights.read_row(row, trits);
-            },
-        )
+        Self::from_rows(rows, cols, PackedScales::new(weights.scales(), rows, cols), pool, &|row, trits| {
+            weights.read_row(row, trits);
+        })
     }
 
     /// Packs the rows that `read_row` writes as trits.
@@ -77,13 +71,7 @@ impl PackedMatrix {
                 pack_row(&trits, row - first, lines);
             }
         });
-        Self {
-            rows,
-            cols,
-            lines_per_panel,
-            lines,
-            scales,
-        }
+        Self { rows, cols, lines_per_panel, lines, scales }
     }
 
     /// Number of rows (output features).
@@ -136,10 +124,7 @@ impl PackedScales {
             let (row, group) = (i / groups, i % groups);
             packed[row / PANEL_ROWS * groups + group][row % PANEL_ROWS] = *scale;
         }
-        Self::Groups {
-            lines: group_cols.div_ceil(LINE_COLS),
-            values: packed,
-        }
+        Self::Groups { lines: group_cols.div_ceil(LINE_COLS), values: packed }
     }
 
     fn bytes(&self) -> usize {
@@ -214,23 +199,15 @@ mod tests {
     fn scales_follow_their_rows_and_groups() {
         let (rows, cols, group) = (20, 96, 32);
         let values: Vec<f32> = (0..rows * 3).map(|i| i as f32).collect();
-        let PackedScales::Groups { lines, values: packed } = PackedScales::new(
-            &Scales::Groups {
-                cols: group,
-                values: values.clone(),
-            },
-            rows,
-            cols,
-        ) else {
+        let PackedScales::Groups { lines, values: packed } =
+            PackedScales::new(&Scales::Groups { cols: group, values: values.clone() }, rows, cols)
+        else {
             panic!("grouped scales stay grouped")
         };
         assert_eq!(lines, 2);
         for row in 0..rows {
             for group in 0..3 {
-                assert_eq!(
-                    packed[row / PANEL_ROWS * 3 + group][row % PANEL_ROWS],
-                    values[row * 3 + group]
-                );
+                assert_eq!(packed[row / PANEL_ROWS * 3 + group][row % PANEL_ROWS], values[row * 3 + group]);
             }
         }
     }
@@ -238,13 +215,8 @@ mod tests {
     #[test]
     fn a_matrix_without_rows_or_columns_is_empty() {
         for (rows, cols) in [(0, 0), (0, 5), (5, 0)] {
-            let packed = PackedMatrix::from_rows(
-                rows,
-                cols,
-                PackedScales::Tensor(1.0),
-                &Pool::new(1).unwrap(),
-                &|_, _| {},
-            );
+            let packed =
+                PackedMatrix::from_rows(rows, cols, PackedScales::Tensor(1.0), &Pool::new(1).unwrap(), &|_, _| {});
             assert_eq!((packed.rows(), packed.cols()), (rows, cols));
         }
     }

@@ -36,13 +36,7 @@ impl Case {
         let mut sums = Vec::new();
         for x in self.x.chunks(self.cols) {
             for codes in self.codes.chunks(self.cols) {
-                sums.push(
-                    codes
-                        .iter()
-                        .zip(x)
-                        .map(|(code, x)| i64::from(*code) * i64::from(*x))
-                        .sum(),
-                );
+                sums.push(codes.iter().zip(x).map(|(code, x)| i64::from(*code) * i64::from(*x)).sum());
             }
         }
         sums
@@ -64,16 +58,10 @@ impl Case {
                 let code = |row: usize, col: usize| {
                     let (row, col) = (panel * PANEL_ROWS + row, line * LINE_COLS + col);
                     let inside = row < self.rows && col < self.cols;
-                    if inside {
-                        self.codes[row * self.cols + col]
-                    } else {
-                        self.padding
-                    }
+                    if inside { self.codes[row * self.cols + col] } else { self.padding }
                 };
                 lines.push(Line(std::array::from_fn(|byte| {
-                    (0..4)
-                        .map(|field| code(byte / 4, 4 * field + byte % 4) << (2 * field))
-                        .sum()
+                    (0..4).map(|field| code(byte / 4, 4 * field + byte % 4) << (2 * field)).sum()
                 })));
             }
         }
@@ -122,10 +110,7 @@ impl Case {
 fn instruction_sets() -> Vec<&'static dyn Isa> {
     let all = available();
     if let Ok(expected) = std::env::var("TRITWISE_EXPECT_ISA") {
-        assert!(
-            all.iter().any(|isa| isa.name() == expected),
-            "this CPU has no {expected}, only {all:?}"
-        );
+        assert!(all.iter().any(|isa| isa.name() == expected), "this CPU has no {expected}, only {all:?}");
     }
     all
 }
@@ -135,27 +120,14 @@ fn cases() -> impl Strategy<Value = Case> {
     shape.prop_flat_map(|(rows, cols, tokens, padding, gap, offset)| {
         let codes = prop::collection::vec(0..=2u8, rows * cols);
         let x = prop::collection::vec(any::<i8>(), tokens * cols);
-        (codes, x).prop_map(move |(codes, x)| Case {
-            rows,
-            cols,
-            tokens,
-            codes,
-            x,
-            padding,
-            gap,
-            offset,
-        })
+        (codes, x).prop_map(move |(codes, x)| Case { rows, cols, tokens, codes, x, padding, gap, offset })
     })
 }
 
 #[test]
 fn random_matrices() {
     for isa in instruction_sets() {
-        let mut runner = TestRunner::new(Config {
-            cases: 100,
-            failure_persistence: None,
-            ..Config::default()
-        });
+        let mut runner = TestRunner::new(Config { cases: 100, failure_persistence: None, ..Config::default() });
         runner.run(&cases(), |case| case.check(isa)).unwrap();
         println!("{}: 100 random matrices", isa.name());
     }
@@ -165,27 +137,10 @@ fn random_matrices() {
 fn extremes_at_model_widths() {
     for isa in instruction_sets() {
         for cols in [2560, 6912, 8640, 23040] {
-            for (code, q) in [
-                (2, 127),
-                (2, -127),
-                (2, -128),
-                (3, -128),
-                (3, 127),
-                (0, -128),
-                (1, -128),
-            ] {
+            for (code, q) in [(2, 127), (2, -127), (2, -128), (3, -128), (3, 127), (0, -128), (1, -128)] {
                 let (rows, tokens) = (17, 3);
                 let (codes, x) = (vec![code; rows * cols], vec![q; tokens * cols]);
-                let case = Case {
-                    rows,
-                    cols,
-                    tokens,
-                    codes,
-                    x,
-                    padding: 3,
-                    gap: 0,
-                    offset: 0,
-                };
+                let case = Case { rows, cols, tokens, codes, x, padding: 3, gap: 0, offset: 0 };
                 case.check(isa).unwrap();
             }
         }
@@ -224,18 +179,7 @@ fn every_number_of_tokens_and_panels() {
                 let cols = 64;
                 let codes = (0..rows * cols).map(|i| (i * 7 % 11 % 3) as u8).collect();
                 let x = (0..tokens * cols).map(|i| (i * 37 % 255) as u8 as i8).collect();
-                Case {
-                    rows,
-                    cols,
-                    tokens,
-                    codes,
-                    x,
-                    padding: 3,
-                    gap: 0,
-                    offset: 0,
-                }
-                .check(isa)
-                .unwrap();
+                Case { rows, cols, tokens, codes, x, padding: 3, gap: 0, offset: 0 }.check(isa).unwrap();
             }
         }
     }
@@ -252,10 +196,7 @@ fn operands_that_do_not_fit_panic() {
         };
         let gemm = |x: usize, stride: usize, out: usize| {
             let (x, mut out) = (vec![0; x], vec![0; out]);
-            catch_unwind(AssertUnwindSafe(|| {
-                isa.gemm(panels, Activations::new(&x, stride, 3), &mut out)
-            }))
-            .is_err()
+            catch_unwind(AssertUnwindSafe(|| isa.gemm(panels, Activations::new(&x, stride, 3), &mut out))).is_err()
         };
         assert!(!gemv(32, 16) && !gemm(96, 32, 48));
         assert!(gemv(31, 16) && gemv(33, 16) && gemv(32, 15) && gemv(32, 17));

@@ -44,10 +44,7 @@ impl<'a> Panels<'a> {
     /// # Panics
     /// `lines_per_panel` is zero or does not divide the number of lines.
     pub fn new(lines: &'a [Line], lines_per_panel: usize) -> Self {
-        assert!(
-            lines_per_panel > 0 && lines.len().is_multiple_of(lines_per_panel),
-            "whole panels"
-        );
+        assert!(lines_per_panel > 0 && lines.len().is_multiple_of(lines_per_panel), "whole panels");
         Self { lines, lines_per_panel }
     }
 

@@ -21,11 +21,7 @@ impl IntegerOps for Avx2 {
     }
 
     fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-        assert_eq!(
-            out.len(),
-            x.tokens() * panels.len() * PANEL_ROWS,
-            "one sum per token and row"
-        );
+        assert_eq!(out.len(), x.tokens() * panels.len() * PANEL_ROWS, "one sum per token and row");
         // SAFETY: `self` exists only where `detect` found these features.
         unsafe { gemm(panels, x, out) }
     }

@@ -29,11 +29,7 @@ impl IntegerOps for Avx512Vnni {
     }
 
     fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-        assert_eq!(
-            out.len(),
-            x.tokens() * panels.len() * PANEL_ROWS,
-            "one sum per token and row"
-        );
+        assert_eq!(out.len(), x.tokens() * panels.len() * PANEL_ROWS, "one sum per token and row");
         // SAFETY: `self` exists only where `detect` found these features.
         unsafe { gemm(panels, x, out) }
     }
@@ -104,11 +100,8 @@ fn gemv_panels<const P: usize>(panels: [&[Line]; P], x: &[Run]) -> [[i32; PANEL_
                 prefetch(panel, ahead(i, x.len(), P));
                 let line = bytemuck::cast(panel[i].0);
                 for f in 0..4 {
-                    scaled[f] = _mm512_dpbusd_epi32(
-                        scaled[f],
-                        _mm512_and_si512(line, fields[f]),
-                        _mm512_set1_epi32(words[f]),
-                    );
+                    scaled[f] =
+                        _mm512_dpbusd_epi32(scaled[f], _mm512_and_si512(line, fields[f]), _mm512_set1_epi32(words[f]));
                 }
             }
         }
@@ -128,11 +121,7 @@ fn gemv_panels<const P: usize>(panels: [&[Line]; P], x: &[Run]) -> [[i32; PANEL_
 #[inline]
 fn ahead(i: usize, lines: usize, panels: usize) -> usize {
     let line = i + PREFETCH_LINES;
-    if line < lines {
-        line
-    } else {
-        line + (panels - 1) * lines
-    }
+    if line < lines { line } else { line + (panels - 1) * lines }
 }
 
 /// Tokens of a tile at most.
@@ -149,12 +138,7 @@ fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
         for tile in 0..tiles {
             let first = tile * x.tokens() / tiles;
             let tokens = (tile + 1) * x.tokens() / tiles - first;
-            let tile = Tile {
-                x,
-                first,
-                out: &mut out[first * rows + first_row..],
-                rows,
-            };
+            let tile = Tile { x, first, out: &mut out[first * rows + first_row..], rows };
             match pair.split_at_checked(lines) {
                 Some((a, b)) if !b.is_empty() => tile.multiply([a, b], tokens),
                 _ => tile.multiply([pair], tokens),

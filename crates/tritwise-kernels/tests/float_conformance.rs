@@ -36,29 +36,28 @@ fn rows(random: &mut Random, len: usize) -> Vec<Vec<f32>> {
 
 #[test]
 fn exp_is_within_an_ulp_everywhere() {
-    // Every 61st pattern of both signs, and every one near the ends of the range.
-    let mut x: Vec<f32> = (0..=u32::MAX / 61).map(|i| f32::from_bits(i * 61)).collect();
+    // The others have the scalar one's bits, which is another test.
+    let isa = available()[0];
+    // Every 251st pattern of both signs, and every one near the ends of the range.
+    let mut x: Vec<f32> = (0..=u32::MAX / 251).map(|i| f32::from_bits(i * 251)).collect();
     for edge in [-104.0_f32, -103.972_08, -87.336_55, -0.0, 0.0, 0.346_573_6, 88.722_84, 89.0] {
         x.extend((0..2000).map(|i| f32::from_bits(edge.to_bits().wrapping_add(i).wrapping_sub(1000))));
     }
-    for isa in available().into_iter().filter(|isa| isa.name() != "scalar").chain([scalar()]) {
-        let mut y = x.clone();
-        // The scalar one is slow; that it has the same bits is the next test.
-        let step = if isa.name() == "scalar" { 97 } else { 1 };
-        let mut worst = (0.0, 0.0);
-        isa.exp(&mut y);
-        for (x, y) in x.iter().zip(&y).step_by(step) {
-            if x.is_nan() {
-                assert!(y.is_nan(), "{}: exp({x}) = {y}", isa.name());
-                continue;
-            }
-            let error = ulps(*y, f64::from(*x).exp());
-            if error > worst.0 {
-                worst = (error, *x);
-            }
+    let mut y = x.clone();
+    isa.exp(&mut y);
+    let mut worst = (0.0, 0.0);
+    for (x, y) in x.iter().zip(&y) {
+        if x.is_nan() {
+            assert!(y.is_nan(), "exp({x}) = {y}");
+            continue;
         }
-        assert!(worst.0 <= 1.0, "{}: {} ulp at {}", isa.name(), worst.0, worst.1);
+        let error = ulps(*y, f64::from(*x).exp());
+        if error > worst.0 {
+            worst = (error, *x);
+        }
     }
+    println!("worst: {} ulp at {}", worst.0, worst.1);
+    assert!(worst.0 <= 1.0, "{} ulp at {}", worst.0, worst.1);
 }
 
 #[test]

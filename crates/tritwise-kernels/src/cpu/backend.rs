@@ -24,7 +24,7 @@ impl Backend for CpuBackend {
     }
 
     fn table(&self, weights: &DenseMatrix<'_>) -> Table {
-        Table::new(weights)
+        Table::new(weights, &self.pool)
     }
 
     fn matrix_bytes(&self, matrix: &PackedMatrix) -> usize {

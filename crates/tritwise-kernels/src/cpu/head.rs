@@ -6,12 +6,15 @@ use tritwise_tensor::{DenseEncoding, DenseMatrix};
 
 use crate::arch::{Isa, TableRows};
 use crate::memory::Buffer;
-use crate::parallel::{ColumnShard, ColumnShards, Pool};
+use crate::parallel::{ColumnShard, ColumnShards, Pool, for_each_shard};
 
 use super::{Norm, Rows};
 
 /// Bytes of table rows in a shard.
 const SHARD_BYTES: usize = 128 << 10;
+
+/// Bytes of a shard when a table is copied.
+const COPY_BYTES: usize = 4 << 20;
 
 /// Rows and tokens of a kernel call whose outputs go through the stack.
 const CALL_ROWS: usize = 32;
@@ -27,9 +30,14 @@ pub struct Table {
 }
 
 impl Table {
-    pub(super) fn new(weights: &DenseMatrix<'_>) -> Self {
-        let mut bytes = Buffer::zeroed(weights.bytes().len());
-        bytes.copy_from_slice(weights.bytes());
+    /// Copies the file's bytes on all threads: most of the time goes into
+    /// touching pages, of the file as of the copy.
+    pub(super) fn new(weights: &DenseMatrix<'_>, pool: &Pool) -> Self {
+        let from = weights.bytes();
+        let mut bytes = Buffer::zeroed(from.len());
+        for_each_shard(pool, &mut bytes, COPY_BYTES, &|i, to: &mut [u8]| {
+            to.copy_from_slice(&from[i * COPY_BYTES..][..to.len()]);
+        });
         Self { encoding: weights.encoding(), rows: weights.rows(), cols: weights.cols(), bytes }
     }
 

@@ -14,7 +14,7 @@ ALLOWED = {
     "tritwise-gguf": {"thiserror"},
     "tritwise-tokenizer": {"serde_json", "thiserror", "tokenizers"},
     "tritwise-sampling": {"libm", "rand_core", "rand_xoshiro", "thiserror"},
-    "tritwise-kernels": {"bytemuck", "half", "libm", "thiserror", "tritwise-tensor"},
+    "tritwise-kernels": {"bytemuck", "half", "libm", "memmap2", "thiserror", "tritwise-tensor"},
     "tritwise-loader": {
         "half", "memmap2", "safetensors", "serde", "serde_json", "thiserror",
         "tritwise-gguf", "tritwise-tensor", "tritwise-tokenizer",

@@ -142,7 +142,7 @@ fn row_bytes(encoding: DenseEncoding, cols: usize) -> usize {
 ///
 /// All of them panic when slices disagree in length.
 pub trait FloatOps: Sealed {
-    /// `x = e^x`, within 1 ulp; zero, subnormal or infinite where the exact value is.
+    /// `x = e^x`, within 1.01 ulp; zero, subnormal or infinite where the exact value is.
     fn exp(&self, x: &mut [f32]);
 
     /// RMSNorm: `out = (x · r) · weight` with `r = 1 / √(Σx² / len + ε)`.

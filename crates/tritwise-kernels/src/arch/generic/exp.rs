@@ -9,8 +9,8 @@
 //!
 //! ln 2 is subtracted in two parts with fused multiply-adds, the first of them
 //! exact. The coefficients are the minimax fit of `tools/fit_exp.py`, whose
-//! relative error is 3.8e-9, a sixteenth of an ulp; what the tests measure
-//! (at most 1 ulp) is the rounding of the evaluation.
+//! relative error is 3.8e-9, a sixteenth of an ulp; what remains
+//! (1.01 ulp at worst, over all inputs) is the rounding of the evaluation.
 //!
 //! Results are zero, subnormal or infinite where the exact value is: there is no
 //! cut-off to agree on. NaN gives NaN.

@@ -132,6 +132,10 @@ fn rotary_settings_of_old_and_new_transformers() {
     let linear = RopeScaling::Linear { factor: 2.0 };
     assert_eq!(rope(|config| config["rope_scaling"] = json!({"type": "linear", "factor": 2.0})), (500_000.0, linear));
     assert_eq!(
+        rope(|config| config["rope_scaling"] = json!({"rope_type": "linear", "type": "linear", "factor": 2.0})),
+        (500_000.0, linear)
+    );
+    assert_eq!(
         rope(|config| config["rope_scaling"] = json!({"rope_type": "linear", "factor": 2})),
         (500_000.0, linear)
     );

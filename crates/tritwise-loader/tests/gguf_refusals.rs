@@ -277,7 +277,6 @@ fn metadata() {
         ("infinite rotary base", with_key("llama.rope.freq_base", f32::INFINITY), &["rotary base is inf"]),
         ("YaRN", with_key("llama.rope.scaling.type", "yarn"), &["llama.rope.scaling.type", "yarn", "linear"]),
         ("linear without factor", with_key("llama.rope.scaling.type", "linear"), &["llama.rope.scaling.factor"]),
-        ("factor 0", with_key("llama.rope.scale_linear", 0f32), &["factor is 0"]),
         ("sliding window", with_key("llama.attention.sliding_window", 16u32), &["llama.attention.sliding_window"]),
         ("attention scale", with_key("llama.attention.scale", 0.5f32), &["llama.attention.scale", "0.125"]),
         ("NaN attention scale", with_key("llama.attention.scale", f32::NAN), &["llama.attention.scale"]),

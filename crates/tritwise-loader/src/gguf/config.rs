@@ -262,15 +262,14 @@ impl Keys<'_> {
     }
 
     fn rope_scaling(&self) -> Result<RopeScaling, CheckpointError> {
-        let legacy = self.float("rope.scale_linear")?;
-        match self.string("rope.scaling.type")? {
-            None | Some("none") => match legacy {
-                None => Ok(RopeScaling::None),
-                Some(1.0) => Ok(RopeScaling::None),
-                Some(factor) => Ok(RopeScaling::Linear { factor }),
-            },
-            Some("linear") => Ok(RopeScaling::Linear { factor: self.required_float("rope.scaling.factor")? }),
-            Some(other) => Err(self.file_error(format_args!(
+        // As llama.cpp's loader has it: a factor without a type is linear, the
+        // older key stands in for a missing factor, and 0 says that there is none.
+        let factor = self.float("rope.scaling.factor")?.or(self.float("rope.scale_linear")?);
+        match (self.string("rope.scaling.type")?, factor) {
+            (Some("none"), _) | (None, None) | (None | Some("linear"), Some(0.0 | 1.0)) => Ok(RopeScaling::None),
+            (None | Some("linear"), Some(factor)) => Ok(RopeScaling::Linear { factor }),
+            (Some("linear"), None) => Ok(RopeScaling::Linear { factor: self.required_float("rope.scaling.factor")? }),
+            (Some(other), _) => Err(self.file_error(format_args!(
                 "metadata key {} is {other:?}; supported are \"none\" and \"linear\"",
                 self.full("rope.scaling.type")
             ))),

@@ -65,8 +65,11 @@ struct File {
 /// `rope_scaling`, or `rope_parameters` since transformers 5.
 #[derive(Deserialize)]
 struct RopeFields {
-    #[serde(default, alias = "type")]
+    #[serde(default)]
     rope_type: Option<String>,
+    /// What `rope_type` was called before; some files have both.
+    #[serde(default, rename = "type")]
+    legacy_type: Option<String>,
     #[serde(default)]
     rope_theta: Option<f32>,
     #[serde(default)]
@@ -215,7 +218,8 @@ fn rope(file: &File, family: Family) -> Result<Rope, String> {
     {
         return Err(format!("sets partial_rotary_factor to {part}: partly rotated heads are not supported"));
     }
-    let scaling = match fields.and_then(|fields| Some((fields.rope_type.as_deref()?, fields.factor))) {
+    let kind = fields.and_then(|fields| fields.rope_type.as_deref().or(fields.legacy_type.as_deref()));
+    let scaling = match kind.map(|kind| (kind, fields.and_then(|fields| fields.factor))) {
         None | Some(("default", _)) => RopeScaling::None,
         Some(("linear", Some(factor))) => RopeScaling::Linear { factor },
         Some(("linear", None)) => return Err("asks for linear rotary scaling without a factor".to_owned()),

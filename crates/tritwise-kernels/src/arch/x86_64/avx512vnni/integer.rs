@@ -63,7 +63,7 @@ type Run = [i8; LINE_COLS];
 const LINE_MAX: i32 = 4 * 128 * (3 * 64);
 
 /// Lines after which the accumulators are shifted and added up, so that none
-/// overflows: 349,504 columns, so in practice never within a row.
+/// overflows: 349,520 columns, so in practice never within a row.
 const RUN_LINES: usize = (i32::MAX / LINE_MAX) as usize;
 
 /// How far ahead of the sums weights are fetched, in lines of each panel: 8 KiB

@@ -21,11 +21,11 @@ def code(line: str) -> str:
 def main() -> int:
     counted = {}
     for path in sorted((ROOT / "crates").rglob("*.rs")):
-        count = sum(len(UNSAFE.findall(code(line))) for line in path.read_text().splitlines())
+        count = sum(len(UNSAFE.findall(code(line))) for line in path.read_text(encoding="utf-8").splitlines())
         if count:
             counted[path.relative_to(ROOT / "crates").as_posix()] = count
     listed = {}
-    for line in (ROOT / "docs" / "unsafe.md").read_text().splitlines():
+    for line in (ROOT / "docs" / "unsafe.md").read_text(encoding="utf-8").splitlines():
         row = re.match(r"\|\s*`([^`]+\.rs)`\s*\|\s*(\d+)\s*\|", line)
         if row:
             listed[row[1]] = int(row[2])

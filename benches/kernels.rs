@@ -34,9 +34,7 @@ fn activations(len: usize) -> Vec<i8> {
 /// Lines of codes 0, 1 and 2.
 fn lines(len: usize) -> Vec<Line> {
     let code = |byte: u8, field: u8| (byte >> (2 * field) & 3) % 3 << (2 * field);
-    let bytes: Vec<u8> = noise(64 * len)
-        .map(|byte| (0..4).map(|field| code(byte, field)).sum())
-        .collect();
+    let bytes: Vec<u8> = noise(64 * len).map(|byte| (0..4).map(|field| code(byte, field)).sum()).collect();
     bytes.as_chunks().0.iter().map(|bytes| Line(*bytes)).collect()
 }
 
@@ -107,33 +105,16 @@ fn matmul(c: &mut Criterion) {
     let weights = ternary(rows, cols);
     let mut group = c.benchmark_group("matmul");
     for tokens in [1, 16, 256] {
-        let reference = CpuBackend::builder()
-            .threads(1)
-            .isa("scalar")
-            .build()
-            .expect("always there");
+        let reference = CpuBackend::builder().threads(1).isa("scalar").build().expect("always there");
         let x = quantized(&reference, cols, tokens.min(4));
         let expected = product(&reference, &reference.pack(&weights), &x);
         let macs = (2 * rows * cols * tokens) as u64;
-        group.throughput(if tokens == 1 {
-            Throughput::Bytes(macs / 4)
-        } else {
-            Throughput::Elements(macs)
-        });
+        group.throughput(if tokens == 1 { Throughput::Bytes(macs / 4) } else { Throughput::Elements(macs) });
         for isa in contestants() {
             for threads in [1, 2] {
-                let cpu = CpuBackend::builder()
-                    .threads(threads)
-                    .isa(isa.name())
-                    .build()
-                    .expect("this CPU has it");
+                let cpu = CpuBackend::builder().threads(threads).isa(isa.name()).build().expect("this CPU has it");
                 let packed = [cpu.pack(&weights), cpu.pack(&weights)];
-                assert_eq!(
-                    product(&cpu, &packed[0], &x),
-                    expected,
-                    "{} on {threads} threads",
-                    isa.name()
-                );
+                assert_eq!(product(&cpu, &packed[0], &x), expected, "{} on {threads} threads", isa.name());
                 let x = quantized(&cpu, cols, tokens);
                 let mut outs = [cpu.rows(rows), cpu.rows(rows)];
                 group.bench_function(
@@ -155,18 +136,14 @@ fn pack(c: &mut Criterion) {
     group.throughput(Throughput::Elements(2560 * 2560));
     for threads in [1, 2] {
         let cpu = CpuBackend::builder().threads(threads).build().expect("a pool of two");
-        group.bench_function(BenchmarkId::new("i2_s", format!("{threads} threads")), |b| {
-            b.iter(|| cpu.pack(&weights))
-        });
+        group.bench_function(BenchmarkId::new("i2_s", format!("{threads} threads")), |b| b.iter(|| cpu.pack(&weights)));
     }
 }
 
 fn ternary(rows: usize, cols: usize) -> TernaryMatrix<'static> {
     let trits: Vec<i8> = noise(rows * cols).map(|byte| (byte % 3) as i8 - 1).collect();
     let encoding = TernaryEncoding::I2S(Default::default());
-    let bytes = encoding
-        .encode(&trits, rows, cols, &Scales::Tensor(0.5))
-        .expect("a shape that I2_S holds");
+    let bytes = encoding.encode(&trits, rows, cols, &Scales::Tensor(0.5)).expect("a shape that I2_S holds");
     TernaryMatrix::new(encoding, rows, cols, bytes, None).expect("bytes just written")
 }
 

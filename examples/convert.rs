@@ -103,10 +103,6 @@ fn run(args: Args) -> Result {
         bar.set_position(progress.done as u64);
     })?;
     bar.finish_and_clear();
-    eprintln!(
-        "{}: {} bytes, compared with its source",
-        args.dst.display(),
-        std::fs::metadata(&args.dst)?.len()
-    );
+    eprintln!("{}: {} bytes, compared with its source", args.dst.display(), std::fs::metadata(&args.dst)?.len());
     Ok(())
 }

@@ -33,7 +33,11 @@ fn run(args: &Args) -> Result {
     let description = loader::describe(&args.path)?;
     let opened = loader::open(&args.path, &Default::default());
     let config = opened.as_ref().map(|source| source.config()).map_err(ToString::to_string);
-    if args.json { report_json(&description, config) } else { report(args, &description, config) }
+    if args.json {
+        report_json(&description, config)
+    } else {
+        report(args, &description, config)
+    }
     Ok(())
 }
 
@@ -47,7 +51,13 @@ fn report(args: &Args, description: &Description, config: std::result::Result<&C
         println!("\ntensors");
         for tensor in &description.tensors {
             let shape: Vec<String> = tensor.shape.iter().map(ToString::to_string).collect();
-            println!("  {:<44} {:>16}  {:<6} {:>12} bytes", tensor.name, shape.join(" × "), tensor.encoding, tensor.bytes);
+            println!(
+                "  {:<44} {:>16}  {:<6} {:>12} bytes",
+                tensor.name,
+                shape.join(" × "),
+                tensor.encoding,
+                tensor.bytes
+            );
         }
     }
     match config {
@@ -61,7 +71,11 @@ fn report(args: &Args, description: &Description, config: std::result::Result<&C
             println!("\nmemory when loaded");
             println!("  ternary weights {:>9.1} MB", memory.ternary as f64 / 1e6);
             println!("  tables at 16 bits {:>7.1} MB", memory.tables as f64 / 1e6);
-            println!("  keys and values {:>9.1} MB, if all {} positions are used", memory.cache as f64 / 1e6, config.context);
+            println!(
+                "  keys and values {:>9.1} MB, if all {} positions are used",
+                memory.cache as f64 / 1e6,
+                config.context
+            );
         }
         Err(why) => println!("\ncannot be run: {why}"),
     }

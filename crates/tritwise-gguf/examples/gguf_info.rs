@@ -8,13 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{key} = {value}");
     }
     for tensor in header.tensors() {
-        println!(
-            "{:40} {:?} {} at {:?}",
-            tensor.name,
-            tensor.dims,
-            types::describe(tensor.type_id),
-            tensor.window
-        );
+        println!("{:40} {:?} {} at {:?}", tensor.name, tensor.dims, types::describe(tensor.type_id), tensor.window);
     }
     Ok(())
 }

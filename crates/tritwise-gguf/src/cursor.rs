@@ -23,12 +23,8 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn take(&mut self, len: u64, what: &str) -> Result<&'a [u8], Error> {
-        let truncated = || Error::Truncated {
-            what: what.to_owned(),
-            at: self.at,
-            need: len,
-            left: self.bytes.len() - self.at,
-        };
+        let truncated =
+            || Error::Truncated { what: what.to_owned(), at: self.at, need: len, left: self.bytes.len() - self.at };
         let len = usize::try_from(len).map_err(|_| truncated())?;
         let taken = self.bytes[self.at..].get(..len).ok_or_else(truncated)?;
         self.at += len;
@@ -53,10 +49,7 @@ impl<'a> Cursor<'a> {
         let len = self.u64(what)?;
         let at = self.at;
         let bytes = self.take(len, what)?;
-        std::str::from_utf8(bytes).map_err(|_| Error::Utf8 {
-            what: what.to_owned(),
-            at,
-        })
+        std::str::from_utf8(bytes).map_err(|_| Error::Utf8 { what: what.to_owned(), at })
     }
 
     /// A count of things of which each takes at least `smallest` bytes.
@@ -69,10 +62,6 @@ impl<'a> Cursor<'a> {
     /// Refuses a count that what is left of the file cannot hold.
     pub(crate) fn check_count(&self, count: u64, what: &'static str, smallest: u64, cap: u64) -> Result<(), Error> {
         let most = (self.left() as u64 / smallest).min(cap);
-        if count > most {
-            Err(Error::Count { what, count, most })
-        } else {
-            Ok(())
-        }
+        if count > most { Err(Error::Count { what, count, most }) } else { Ok(()) }
     }
 }

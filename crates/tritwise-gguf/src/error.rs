@@ -86,17 +86,11 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn metadata(key: &str, problem: impl Into<String>) -> Self {
-        Self::Metadata {
-            key: quote(key),
-            problem: problem.into(),
-        }
+        Self::Metadata { key: quote(key), problem: problem.into() }
     }
 
     pub(crate) fn tensor(name: &str, problem: impl Into<String>) -> Self {
-        Self::Tensor {
-            name: quote(name),
-            problem: problem.into(),
-        }
+        Self::Tensor { name: quote(name), problem: problem.into() }
     }
 }
 

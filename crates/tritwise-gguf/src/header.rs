@@ -72,16 +72,9 @@ impl Header {
             None => DEFAULT_ALIGNMENT,
             Some(value) => check_alignment(value)?,
         };
-        let found = (0..tensors)
-            .map(|_| read_tensor(&mut cursor))
-            .collect::<Result<Vec<_>, _>>()?;
+        let found = (0..tensors).map(|_| read_tensor(&mut cursor)).collect::<Result<Vec<_>, _>>()?;
         let tensors = place(found, bytes.len(), cursor.at(), alignment)?;
-        Ok(Self {
-            version,
-            alignment,
-            metadata,
-            tensors,
-        })
+        Ok(Self { version, alignment, metadata, tensors })
     }
 
     /// The format version, 2 or 3.
@@ -109,9 +102,7 @@ impl Header {
     /// This is how an encoding is told from others with the same type number:
     /// a size that leaves more than padding, or does not fit, is not the tensor's.
     pub fn fits(&self, tensor: &Tensor, size: u64) -> bool {
-        (tensor.window.len() as u64)
-            .checked_sub(size)
-            .is_some_and(|rest| rest < u64::from(self.alignment))
+        (tensor.window.len() as u64).checked_sub(size).is_some_and(|rest| rest < u64::from(self.alignment))
     }
 }
 
@@ -123,9 +114,7 @@ const SMALLEST_TENSOR: u64 = 8 + 1 + 4 + 4 + 8;
 fn read_version(cursor: &mut Cursor<'_>) -> Result<u32, Error> {
     let magic: [u8; 4] = cursor.array("the magic number")?;
     if magic != *b"GGUF" {
-        return Err(Error::Magic {
-            found: magic.escape_ascii().to_string(),
-        });
+        return Err(Error::Magic { found: magic.escape_ascii().to_string() });
     }
     let version = cursor.u32("the version")?;
     match version {
@@ -150,10 +139,9 @@ fn read_metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata, Error>
 pub(crate) fn check_key(key: &str) -> Result<(), Error> {
     match key.len() {
         0 => Err(Error::metadata(key, "is empty")),
-        len if len > limits::KEY => Err(Error::metadata(
-            key,
-            format!("is {len} bytes long; the format allows {}", limits::KEY),
-        )),
+        len if len > limits::KEY => {
+            Err(Error::metadata(key, format!("is {len} bytes long; the format allows {}", limits::KEY)))
+        }
         _ => Ok(()),
     }
 }
@@ -203,28 +191,16 @@ fn read_array(cursor: &mut Cursor<'_>, key: &str) -> Result<Array, Error> {
         4 => Array::U32(numbers(cursor, key, count, u32::from_le_bytes)?),
         5 => Array::I32(numbers(cursor, key, count, i32::from_le_bytes)?),
         6 => Array::F32(numbers(cursor, key, count, f32::from_le_bytes)?),
-        7 => Array::Bool(
-            cursor
-                .take(count, key)?
-                .iter()
-                .map(|&byte| boolean(key, byte))
-                .collect::<Result<_, _>>()?,
-        ),
+        7 => Array::Bool(cursor.take(count, key)?.iter().map(|&byte| boolean(key, byte)).collect::<Result<_, _>>()?),
         8 => Array::String(strings(cursor, key, count)?),
         9 => {
-            return Err(Error::metadata(
-                key,
-                "is an array of arrays, which no model uses; refused",
-            ));
+            return Err(Error::metadata(key, "is an array of arrays, which no model uses; refused"));
         }
         10 => Array::U64(numbers(cursor, key, count, u64::from_le_bytes)?),
         11 => Array::I64(numbers(cursor, key, count, i64::from_le_bytes)?),
         12 => Array::F64(numbers(cursor, key, count, f64::from_le_bytes)?),
         other => {
-            return Err(Error::metadata(
-                key,
-                format!("has elements of type {other}; types end at 12"),
-            ));
+            return Err(Error::metadata(key, format!("has elements of type {other}; types end at 12")));
         }
     })
 }
@@ -257,10 +233,7 @@ fn boolean(key: &str, byte: u8) -> Result<bool, Error> {
     match byte {
         0 => Ok(false),
         1 => Ok(true),
-        other => Err(Error::metadata(
-            key,
-            format!("holds the boolean {other}; expected 0 or 1"),
-        )),
+        other => Err(Error::metadata(key, format!("holds the boolean {other}; expected 0 or 1"))),
     }
 }
 
@@ -277,38 +250,26 @@ fn read_tensor(cursor: &mut Cursor<'_>) -> Result<Unplaced, Error> {
     check_name(name)?;
     let n_dims = cursor.u32(name)?;
     if n_dims > limits::DIMS {
-        return Err(Error::tensor(
-            name,
-            format!("has {n_dims} dimensions; the format allows {}", limits::DIMS),
-        ));
+        return Err(Error::tensor(name, format!("has {n_dims} dimensions; the format allows {}", limits::DIMS)));
     }
     let dims = (0..n_dims).map(|_| cursor.u64(name)).collect::<Result<Vec<_>, _>>()?;
     check_dims(name, &dims)?;
-    Ok(Unplaced {
-        name: name.to_owned(),
-        dims,
-        type_id: cursor.u32(name)?,
-        offset: cursor.u64(name)?,
-    })
+    Ok(Unplaced { name: name.to_owned(), dims, type_id: cursor.u32(name)?, offset: cursor.u64(name)? })
 }
 
 pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     match name.len() {
         0 => Err(Error::tensor(name, "has no name")),
-        len if len > limits::NAME => Err(Error::tensor(
-            name,
-            format!("has a name of {len} bytes; the format allows {}", limits::NAME),
-        )),
+        len if len > limits::NAME => {
+            Err(Error::tensor(name, format!("has a name of {len} bytes; the format allows {}", limits::NAME)))
+        }
         _ => Ok(()),
     }
 }
 
 pub(crate) fn check_dims(name: &str, dims: &[u64]) -> Result<u64, Error> {
     if let Some(dim) = dims.iter().find(|&&dim| dim == 0 || dim > limits::DIM) {
-        return Err(Error::tensor(
-            name,
-            format!("has shape {dims:?}; {dim} is not between 1 and {}", limits::DIM),
-        ));
+        return Err(Error::tensor(name, format!("has shape {dims:?}; {dim} is not between 1 and {}", limits::DIM)));
     }
     dims.iter()
         .try_fold(1u64, |product, &dim| product.checked_mul(dim))
@@ -328,9 +289,7 @@ fn place(found: Vec<Unplaced>, file_len: usize, header_len: usize, alignment: u3
                 format!("has offset {offset}, not a multiple of the alignment {alignment}"),
             ));
         }
-        let start = data_start
-            .checked_add(*offset)
-            .and_then(|start| usize::try_from(start).ok());
+        let start = data_start.checked_add(*offset).and_then(|start| usize::try_from(start).ok());
         match start {
             Some(start) if start < file_len => starts.push((start, index)),
             _ => {
@@ -354,19 +313,7 @@ fn place(found: Vec<Unplaced>, file_len: usize, header_len: usize, alignment: u3
     let tensors: Vec<Tensor> = found
         .into_iter()
         .zip(windows)
-        .map(
-            |(
-                Unplaced {
-                    name, dims, type_id, ..
-                },
-                window,
-            )| Tensor {
-                name,
-                dims,
-                type_id,
-                window,
-            },
-        )
+        .map(|(Unplaced { name, dims, type_id, .. }, window)| Tensor { name, dims, type_id, window })
         .collect();
     for tensor in &tensors {
         check_window(tensor)?;
@@ -374,10 +321,7 @@ fn place(found: Vec<Unplaced>, file_len: usize, header_len: usize, alignment: u3
     let mut names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Error::tensor(
-            pair[0],
-            "stands in the file twice; each name may occur once",
-        )),
+        Some(pair) => Err(Error::tensor(pair[0], "stands in the file twice; each name may occur once")),
         None => Ok(tensors),
     }
 }
@@ -385,10 +329,7 @@ fn place(found: Vec<Unplaced>, file_len: usize, header_len: usize, alignment: u3
 fn check_window(tensor: &Tensor) -> Result<(), Error> {
     let Tensor { name, dims, window, .. } = tensor;
     if window.is_empty() {
-        return Err(Error::tensor(
-            name,
-            "begins at the same byte as another tensor; tensors may not overlap",
-        ));
+        return Err(Error::tensor(name, "begins at the same byte as another tensor; tensors may not overlap"));
     }
     if tensor.elements().div_ceil(limits::ELEMENTS_PER_BYTE) > window.len() as u64 {
         return Err(Error::tensor(

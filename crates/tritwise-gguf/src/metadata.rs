@@ -18,10 +18,7 @@ impl Metadata {
         for pair in by_key.windows(2) {
             let key = &entries[pair[0] as usize].0;
             if *key == entries[pair[1] as usize].0 {
-                return Err(Error::metadata(
-                    key,
-                    "stands in the file twice; each key may occur once",
-                ));
+                return Err(Error::metadata(key, "stands in the file twice; each key may occur once"));
             }
         }
         Ok(Self { entries, by_key })
@@ -44,10 +41,7 @@ impl Metadata {
 
     /// The value of `key`, whatever its type.
     pub fn value(&self, key: &str) -> Option<&Value> {
-        let position = self
-            .by_key
-            .binary_search_by_key(&key, |&index| &self.entries[index as usize].0)
-            .ok()?;
+        let position = self.by_key.binary_search_by_key(&key, |&index| &self.entries[index as usize].0).ok()?;
         Some(&self.entries[self.by_key[position] as usize].1)
     }
 

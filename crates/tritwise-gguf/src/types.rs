@@ -53,21 +53,14 @@ impl Type {
     /// the type cannot hold the shape or its size is not known.
     pub fn bytes(&self, dims: &[u64]) -> Option<u64> {
         let cols = dims.first().copied().unwrap_or(1);
-        let rows = dims
-            .iter()
-            .skip(1)
-            .try_fold(1u64, |product, &dim| product.checked_mul(dim))?;
+        let rows = dims.iter().skip(1).try_fold(1u64, |product, &dim| product.checked_mul(dim))?;
         let row = |header: u64, elements: u64, bytes: u64| {
             (cols % elements == 0).then_some(())?;
             rows.checked_mul((cols / elements).checked_mul(bytes)?.checked_add(header)?)
         };
         match self.size {
             Size::Blocks { elements, bytes } => row(0, elements, bytes),
-            Size::Rows {
-                header,
-                elements,
-                bytes,
-            } => row(header, elements, bytes),
+            Size::Rows { header, elements, bytes } => row(header, elements, bytes),
             Size::QuarterAnd32 => {
                 let weights = cols.checked_mul(rows)?;
                 weights.is_multiple_of(4).then_some(weights / 4 + 32)
@@ -113,11 +106,7 @@ pub fn describe(id: u32) -> String {
             false => write!(phrase, "{or}{}", known.name),
         };
     }
-    if phrase.is_empty() {
-        "unknown".to_owned()
-    } else {
-        phrase
-    }
+    if phrase.is_empty() { "unknown".to_owned() } else { phrase }
 }
 
 const GGML: &str = "ggml";
@@ -126,21 +115,11 @@ const IK: &str = "ik_llama.cpp";
 const PRISM: &str = "PrismML";
 
 const fn blocks(id: u32, name: &'static str, project: &'static str, elements: u64, bytes: u64) -> Type {
-    Type {
-        id,
-        name,
-        project,
-        size: Size::Blocks { elements, bytes },
-    }
+    Type { id, name, project, size: Size::Blocks { elements, bytes } }
 }
 
 const fn sized(id: u32, name: &'static str, project: &'static str, size: Size) -> Type {
-    Type {
-        id,
-        name,
-        project,
-        size,
-    }
+    Type { id, name, project, size }
 }
 
 const TYPES: &[Type] = &[
@@ -192,40 +171,13 @@ const TYPES: &[Type] = &[
     blocks(42, "Q2_0", GGML, 64, 18),
     blocks(42, "Q2_0 in groups of 128", PRISM, 128, 34),
     sized(42, "TL2", BITNET_CPP, Size::Unknown),
-    sized(
-        134,
-        "IQ1_BN",
-        IK,
-        Size::Rows {
-            header: 2,
-            elements: 64,
-            bytes: 13,
-        },
-    ),
-    sized(
-        135,
-        "IQ2_BN",
-        IK,
-        Size::Rows {
-            header: 4,
-            elements: 64,
-            bytes: 16,
-        },
-    ),
+    sized(134, "IQ1_BN", IK, Size::Rows { header: 2, elements: 64, bytes: 13 }),
+    sized(135, "IQ2_BN", IK, Size::Rows { header: 4, elements: 64, bytes: 16 }),
     blocks(142, "PQ2_0", PRISM, 128, 34),
     sized(142, "IQ2_TN (deprecated)", IK, Size::Unknown),
     blocks(143, "PTQ1_0", PRISM, 128, 28),
     sized(143, "IQ1_TN (deprecated)", IK, Size::Unknown),
-    sized(
-        335,
-        "IQ2_BN_R4",
-        IK,
-        Size::Rows {
-            header: 4,
-            elements: 64,
-            bytes: 16,
-        },
-    ),
+    sized(335, "IQ2_BN_R4", IK, Size::Rows { header: 4, elements: 64, bytes: 16 }),
 ];
 
 #[cfg(test)]
@@ -237,11 +189,7 @@ mod tests {
         let i2s = meanings(I2_S).next().unwrap();
         assert_eq!(i2s.bytes(&[2560, 6912]), Some(2560 * 6912 / 4 + 32));
         assert_eq!(meanings(F16).next().unwrap().bytes(&[2560, 128_256]), Some(656_670_720));
-        assert_eq!(
-            meanings(TQ1_0).next().unwrap().bytes(&[3200, 3200]),
-            None,
-            "3200 is not a multiple of 256"
-        );
+        assert_eq!(meanings(TQ1_0).next().unwrap().bytes(&[3200, 3200]), None, "3200 is not a multiple of 256");
         assert_eq!(meanings(135).next().unwrap().bytes(&[128, 2]), Some(2 * (4 + 32)));
         assert_eq!(meanings(F32).next().unwrap().bytes(&[u64::MAX, 2]), None);
     }

@@ -323,14 +323,7 @@ mod tests {
 
     #[test]
     fn any_integer_type_gives_an_unsigned_number_if_it_is_one() {
-        for value in [
-            Value::U8(7),
-            Value::I8(7),
-            Value::U16(7),
-            Value::I32(7),
-            Value::U64(7),
-            Value::I64(7),
-        ] {
+        for value in [Value::U8(7), Value::I8(7), Value::U16(7), Value::I32(7), Value::U64(7), Value::I64(7)] {
             assert_eq!(value.as_u64(), Some(7), "{value:?}");
         }
         assert_eq!(Value::I32(-1).as_u64(), None);

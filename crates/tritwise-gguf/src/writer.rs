@@ -39,11 +39,7 @@ struct Declared {
 impl Writer {
     /// An empty file of the default alignment; `general.alignment` sets another.
     pub fn new() -> Self {
-        Self {
-            alignment: DEFAULT_ALIGNMENT,
-            metadata: Vec::new(),
-            tensors: Vec::new(),
-        }
+        Self { alignment: DEFAULT_ALIGNMENT, metadata: Vec::new(), tensors: Vec::new() }
     }
 
     /// Adds a metadata entry. Entries keep their order.
@@ -57,10 +53,7 @@ impl Writer {
             return Err(Error::metadata(key, "is set twice"));
         }
         if self.metadata.len() as u64 >= limits::ENTRIES {
-            return Err(Error::metadata(
-                key,
-                format!("is one entry more than the {} allowed", limits::ENTRIES),
-            ));
+            return Err(Error::metadata(key, format!("is one entry more than the {} allowed", limits::ENTRIES)));
         }
         if key == ALIGNMENT_KEY {
             self.alignment = check_alignment(&value)?;
@@ -80,10 +73,7 @@ impl Writer {
             return Err(Error::tensor(name, "is declared twice"));
         }
         if self.tensors.len() as u64 >= limits::TENSORS {
-            return Err(Error::tensor(
-                name,
-                format!("is one more than the {} allowed", limits::TENSORS),
-            ));
+            return Err(Error::tensor(name, format!("is one more than the {} allowed", limits::TENSORS)));
         }
         if dims.len() > limits::DIMS as usize {
             return Err(Error::tensor(
@@ -92,17 +82,9 @@ impl Writer {
             ));
         }
         if check_dims(name, dims)?.div_ceil(limits::ELEMENTS_PER_BYTE) > bytes {
-            return Err(Error::tensor(
-                name,
-                format!("has shape {dims:?} but only {bytes} bytes"),
-            ));
+            return Err(Error::tensor(name, format!("has shape {dims:?} but only {bytes} bytes")));
         }
-        self.tensors.push(Declared {
-            name: name.to_owned(),
-            dims: dims.to_vec(),
-            type_id,
-            bytes,
-        });
+        self.tensors.push(Declared { name: name.to_owned(), dims: dims.to_vec(), type_id, bytes });
         Ok(self)
     }
 
@@ -126,10 +108,7 @@ impl Writer {
         for tensor in &self.tensors {
             put_string(&mut header, &tensor.name);
             header.extend_from_slice(&(tensor.dims.len() as u32).to_le_bytes());
-            tensor
-                .dims
-                .iter()
-                .for_each(|dim| header.extend_from_slice(&dim.to_le_bytes()));
+            tensor.dims.iter().for_each(|dim| header.extend_from_slice(&dim.to_le_bytes()));
             header.extend_from_slice(&tensor.type_id.to_le_bytes());
             header.extend_from_slice(&offset.to_le_bytes());
             offset = offset
@@ -139,13 +118,7 @@ impl Writer {
         }
         header.resize(header.len().next_multiple_of(self.alignment as usize), 0);
         sink.write_all(&header)?;
-        Ok(TensorData {
-            sink,
-            alignment: self.alignment,
-            tensors: self.tensors,
-            current: 0,
-            given: 0,
-        })
+        Ok(TensorData { sink, alignment: self.alignment, tensors: self.tensors, current: 0, given: 0 })
     }
 }
 
@@ -175,22 +148,12 @@ impl<W: Write> TensorData<W> {
     /// It is another tensor's turn, there are more bytes than declared, or the sink fails.
     pub fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
         let Some(tensor) = self.tensors.get(self.current).filter(|tensor| tensor.name == name) else {
-            let expected = self
-                .tensors
-                .get(self.current)
-                .map_or("none".to_owned(), |tensor| quote(&tensor.name));
-            return Err(WriteError::Order {
-                expected,
-                found: quote(name),
-            });
+            let expected = self.tensors.get(self.current).map_or("none".to_owned(), |tensor| quote(&tensor.name));
+            return Err(WriteError::Order { expected, found: quote(name) });
         };
         let given = self.given + bytes.len() as u64;
         if given > tensor.bytes {
-            return Err(WriteError::Length {
-                name: quote(name),
-                declared: tensor.bytes,
-                given,
-            });
+            return Err(WriteError::Length { name: quote(name), declared: tensor.bytes, given });
         }
         self.sink.write_all(bytes)?;
         self.given = given;
@@ -209,11 +172,7 @@ impl<W: Write> TensorData<W> {
     /// A tensor is not complete, or the sink fails.
     pub fn finish(mut self) -> Result<W, WriteError> {
         if let Some(tensor) = self.tensors.get(self.current) {
-            return Err(WriteError::Length {
-                name: quote(&tensor.name),
-                declared: tensor.bytes,
-                given: self.given,
-            });
+            return Err(WriteError::Length { name: quote(&tensor.name), declared: tensor.bytes, given: self.given });
         }
         self.sink.flush()?;
         Ok(self.sink)
@@ -251,9 +210,7 @@ fn put_value(header: &mut Vec<u8>, value: &Value) {
 fn put_array(header: &mut Vec<u8>, array: &Array) {
     macro_rules! put_numbers {
         ($numbers:expr) => {
-            $numbers
-                .iter()
-                .for_each(|v| header.extend_from_slice(&v.to_le_bytes()))
+            $numbers.iter().for_each(|v| header.extend_from_slice(&v.to_le_bytes()))
         };
     }
     header.extend_from_slice(&element_type(array).to_le_bytes());

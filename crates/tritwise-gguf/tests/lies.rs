@@ -24,15 +24,7 @@ fn honest() -> File {
     entries.extend(entry("n", 4, &7u32.to_le_bytes()));
     let mut tensors = tensor("a", &[8], types::F32, 0);
     tensors.extend(tensor("b", &[4, 2], types::F32, 32));
-    File {
-        magic: *b"GGUF",
-        version: 3,
-        tensor_count: 2,
-        entry_count: 2,
-        entries,
-        tensors,
-        data: 64,
-    }
+    File { magic: *b"GGUF", version: 3, tensor_count: 2, entry_count: 2, entries, tensors, data: 64 }
 }
 
 impl File {
@@ -109,20 +101,12 @@ fn tensor_claiming(name: &str, n_dims: u32, dims: &[u64], type_id: u32, offset: 
 fn no_lie() {
     let bytes = honest().bytes();
     let header = Header::parse(&bytes).unwrap();
-    assert_eq!(
-        (header.version(), header.alignment(), header.metadata().len()),
-        (3, 32, 2)
-    );
+    assert_eq!((header.version(), header.alignment(), header.metadata().len()), (3, 32, 2));
     assert_eq!(header.metadata().string("general.architecture").unwrap(), Some("llama"));
     assert_eq!(header.metadata().unsigned("n").unwrap(), Some(7));
     assert_eq!(header.metadata().unsigned("absent").unwrap(), None);
-    let [a, b] = header.tensors() else {
-        panic!("two tensors")
-    };
-    assert_eq!(
-        (a.name.as_str(), &a.dims[..], a.window.clone()),
-        ("a", &[8][..], bytes.len() - 64..bytes.len() - 32)
-    );
+    let [a, b] = header.tensors() else { panic!("two tensors") };
+    assert_eq!((a.name.as_str(), &a.dims[..], a.window.clone()), ("a", &[8][..], bytes.len() - 64..bytes.len() - 32));
     assert_eq!((b.elements(), b.window.clone()), (8, bytes.len() - 32..bytes.len()));
 }
 
@@ -163,16 +147,8 @@ fn empty_file() {
 
 #[test]
 fn wrong_magic() {
-    File {
-        magic: *b"PK\x03\x04",
-        ..honest()
-    }
-    .refused(&["GGUF", r"PK\x03\x04"]);
-    File {
-        magic: *b"ggml",
-        ..honest()
-    }
-    .refused(&["GGUF", "ggml"]);
+    File { magic: *b"PK\x03\x04", ..honest() }.refused(&["GGUF", r"PK\x03\x04"]);
+    File { magic: *b"ggml", ..honest() }.refused(&["GGUF", "ggml"]);
 }
 
 #[test]
@@ -188,11 +164,7 @@ fn version_4_is_too_new() {
 
 #[test]
 fn big_endian() {
-    File {
-        version: 3u32.swap_bytes(),
-        ..honest()
-    }
-    .refused(&["big-endian", "convert"]);
+    File { version: 3u32.swap_bytes(), ..honest() }.refused(&["big-endian", "convert"]);
 }
 
 // Counts (CVE-2024-21836, CVE-2024-23605, llama.cpp issue 15711): each of these times the size of anything wraps or is
@@ -201,42 +173,27 @@ fn big_endian() {
 #[test]
 fn more_tensors_than_bytes() {
     for count in [100, 1 << 32, u64::MAX / 32, u64::MAX] {
-        File {
-            tensor_count: count,
-            ..honest()
-        }
-        .refused(&[&count.to_string(), "tensors"]);
+        File { tensor_count: count, ..honest() }.refused(&[&count.to_string(), "tensors"]);
     }
 }
 
 #[test]
 fn more_entries_than_bytes() {
     for count in [100, 1 << 32, u64::MAX / 14, u64::MAX] {
-        File {
-            entry_count: count,
-            ..honest()
-        }
-        .refused(&[&count.to_string(), "metadata entries"]);
+        File { entry_count: count, ..honest() }.refused(&[&count.to_string(), "metadata entries"]);
     }
 }
 
 #[test]
 fn one_tensor_more_than_there_is() {
-    let file = File {
-        tensor_count: 3,
-        ..honest()
-    };
+    let file = File { tensor_count: 3, ..honest() };
     // What follows is padding and data, of which nothing can be made.
     assert!(Header::parse(&file.bytes()).is_err());
 }
 
 #[test]
 fn more_entries_than_the_limit() {
-    let mut file = File {
-        entry_count: limits::ENTRIES + 1,
-        entries: Vec::new(),
-        ..honest()
-    };
+    let mut file = File { entry_count: limits::ENTRIES + 1, entries: Vec::new(), ..honest() };
     for i in 0..file.entry_count {
         file.entries.extend(entry(&format!("{i}"), 0, &[0]));
     }
@@ -245,11 +202,7 @@ fn more_entries_than_the_limit() {
 
 #[test]
 fn more_tensors_than_the_limit() {
-    let mut file = File {
-        tensor_count: limits::TENSORS + 1,
-        tensors: Vec::new(),
-        ..honest()
-    };
+    let mut file = File { tensor_count: limits::TENSORS + 1, tensors: Vec::new(), ..honest() };
     for i in 0..file.tensor_count {
         file.tensors.extend(tensor(&format!("{i}"), &[], 0, i * 32));
     }
@@ -265,9 +218,7 @@ fn empty_key() {
 fn key_longer_than_the_limit() {
     let key = "k".repeat(limits::KEY);
     assert!(Header::parse(&honest().and_entry(&key, 0, &[0]).bytes()).is_ok());
-    honest()
-        .and_entry(&format!("{key}k"), 0, &[0])
-        .refused(&["65536 bytes"]);
+    honest().and_entry(&format!("{key}k"), 0, &[0]).refused(&["65536 bytes"]);
 }
 
 #[test]
@@ -283,59 +234,41 @@ fn value_type_that_is_none() {
 
 #[test]
 fn element_type_that_is_none() {
-    honest()
-        .and_entry("k", 9, &array(13, 1, &[0; 8]))
-        .refused(&["\"k\"", "type 13"]);
+    honest().and_entry("k", 9, &array(13, 1, &[0; 8])).refused(&["\"k\"", "type 13"]);
 }
 
 #[test]
 fn array_of_arrays() {
     // A chain of these overflows the stack of a reader that recurses.
-    honest()
-        .and_entry("k", 9, &array(9, 1, &array(0, 1, &[0])))
-        .refused(&["\"k\"", "array of arrays"]);
+    honest().and_entry("k", 9, &array(9, 1, &array(0, 1, &[0]))).refused(&["\"k\"", "array of arrays"]);
 }
 
 #[test]
 fn boolean_that_is_neither() {
     honest().and_entry("k", 7, &[2]).refused(&["\"k\"", "boolean 2"]);
-    honest()
-        .and_entry("k", 9, &array(7, 2, &[1, 3]))
-        .refused(&["\"k\"", "boolean 3"]);
+    honest().and_entry("k", 9, &array(7, 2, &[1, 3])).refused(&["\"k\"", "boolean 3"]);
 }
 
 #[test]
 fn string_longer_than_the_file() {
     // CVE-2024-23496: a length of 2⁶⁴ - 1 plus a terminator is 0.
     for len in [1 << 20, u64::MAX - 1, u64::MAX] {
-        honest()
-            .and_entry("k", 8, &len.to_le_bytes())
-            .refused(&["ends inside k"]);
+        honest().and_entry("k", 8, &len.to_le_bytes()).refused(&["ends inside k"]);
     }
 }
 
 #[test]
 fn array_longer_than_the_file() {
     // CVE-2024-21825, CVE-2024-21802: count times size wraps to something small.
-    for (element_type, count) in [
-        (0, u64::MAX),
-        (2, 1 << 63),
-        (6, (1 << 62) + 1),
-        (10, (1 << 61) + 1),
-        (12, 1 << 40),
-    ] {
-        honest()
-            .and_entry("k", 9, &array(element_type, count, &[0; 8]))
-            .refused(&[]);
+    for (element_type, count) in [(0, u64::MAX), (2, 1 << 63), (6, (1 << 62) + 1), (10, (1 << 61) + 1), (12, 1 << 40)] {
+        honest().and_entry("k", 9, &array(element_type, count, &[0; 8])).refused(&[]);
     }
 }
 
 #[test]
 fn more_strings_than_bytes() {
     for count in [1 << 20, 1 << 60, u64::MAX] {
-        honest()
-            .and_entry("k", 9, &array(8, count, &[0; 8]))
-            .refused(&["strings"]);
+        honest().and_entry("k", 9, &array(8, count, &[0; 8])).refused(&["strings"]);
     }
 }
 
@@ -353,12 +286,8 @@ fn text_that_is_not_utf8() {
 
 #[test]
 fn alignment_of_another_type() {
-    honest()
-        .and_entry("general.alignment", 10, &32u64.to_le_bytes())
-        .refused(&["general.alignment", "u64", "u32"]);
-    honest()
-        .and_entry("general.alignment", 8, &string("32"))
-        .refused(&["general.alignment", "string"]);
+    honest().and_entry("general.alignment", 10, &32u64.to_le_bytes()).refused(&["general.alignment", "u64", "u32"]);
+    honest().and_entry("general.alignment", 8, &string("32")).refused(&["general.alignment", "string"]);
 }
 
 #[test]
@@ -373,16 +302,12 @@ fn alignment_that_is_no_power_of_two() {
 #[test]
 fn alignment_beyond_the_limit() {
     let alignment = limits::ALIGNMENT * 2;
-    honest()
-        .and_entry("general.alignment", 4, &alignment.to_le_bytes())
-        .refused(&[&alignment.to_string(), "at most"]);
+    honest().and_entry("general.alignment", 4, &alignment.to_le_bytes()).refused(&[&alignment.to_string(), "at most"]);
 }
 
 #[test]
 fn offset_that_is_not_aligned() {
-    honest()
-        .only_tensor("t", &[4], types::F32, 16)
-        .refused(&["\"t\"", "offset 16", "alignment 32"]);
+    honest().only_tensor("t", &[4], types::F32, 16).refused(&["\"t\"", "offset 16", "alignment 32"]);
 }
 
 // Shapes (ggml pull request 709, llama.cpp pull request 18674, CVE-2025-53630, CVE-2026-27940).
@@ -398,39 +323,27 @@ fn more_dimensions_than_the_limit() {
 
 #[test]
 fn dimension_of_zero() {
-    honest()
-        .only_tensor("t", &[4, 0], types::F32, 0)
-        .refused(&["\"t\"", "[4, 0]"]);
+    honest().only_tensor("t", &[4, 0], types::F32, 0).refused(&["\"t\"", "[4, 0]"]);
 }
 
 #[test]
 fn dimension_longer_than_the_limit() {
     // Both products wrap to 2⁴².
-    honest()
-        .only_tensor("t", &[(1 << 42) + 1, 1 << 42], types::F32, 0)
-        .refused(&["\"t\"", "not between"]);
-    honest()
-        .only_tensor("t", &[limits::DIM + 1], types::F32, 0)
-        .refused(&["\"t\"", "not between"]);
-    honest()
-        .only_tensor("t", &[u64::MAX], types::F32, 0)
-        .refused(&["\"t\"", "not between"]);
+    honest().only_tensor("t", &[(1 << 42) + 1, 1 << 42], types::F32, 0).refused(&["\"t\"", "not between"]);
+    honest().only_tensor("t", &[limits::DIM + 1], types::F32, 0).refused(&["\"t\"", "not between"]);
+    honest().only_tensor("t", &[u64::MAX], types::F32, 0).refused(&["\"t\"", "not between"]);
 }
 
 #[test]
 fn product_of_dimensions_that_wraps() {
     let dim = limits::DIM;
-    honest()
-        .only_tensor("t", &[dim, dim, dim, dim], types::F32, 0)
-        .refused(&["\"t\"", "overflow"]);
+    honest().only_tensor("t", &[dim, dim, dim, dim], types::F32, 0).refused(&["\"t\"", "overflow"]);
 }
 
 #[test]
 fn shape_larger_than_the_file() {
     // CVE-2026-7482: whoever believes the shape reads what lies behind the file's bytes.
-    honest()
-        .only_tensor("t", &[1 << 20, 1 << 10], types::F32, 0)
-        .refused(&["\"t\"", "64 bytes"]);
+    honest().only_tensor("t", &[1 << 20, 1 << 10], types::F32, 0).refused(&["\"t\"", "64 bytes"]);
     let bits = limits::ELEMENTS_PER_BYTE;
     assert!(Header::parse(&honest().only_tensor("t", &[64 * bits], 41, 0).bytes()).is_ok());
     honest().only_tensor("t", &[64 * bits + 1], 41, 0).refused(&["\"t\""]);
@@ -439,9 +352,7 @@ fn shape_larger_than_the_file() {
 #[test]
 fn tensor_beyond_the_end() {
     for offset in [64, 1 << 20, u64::MAX - 31] {
-        honest()
-            .only_tensor("t", &[4], types::F32, offset)
-            .refused(&["\"t\"", &offset.to_string(), "end of the file"]);
+        honest().only_tensor("t", &[4], types::F32, offset).refused(&["\"t\"", &offset.to_string(), "end of the file"]);
     }
 }
 
@@ -459,9 +370,7 @@ fn tensors_in_any_order_are_no_lie() {
     file.tensors = tensor("a", &[8], types::F32, 32);
     file.tensors.extend(tensor("b", &[8], types::F32, 0));
     let header = Header::parse(&file.bytes()).unwrap();
-    let [a, b] = header.tensors() else {
-        panic!("two tensors")
-    };
+    let [a, b] = header.tensors() else { panic!("two tensors") };
     assert_eq!((a.window.start, a.window.len()), (b.window.end, 32));
 }
 
@@ -474,9 +383,7 @@ fn tensor_without_name() {
 fn tensor_name_longer_than_the_limit() {
     let name = "n".repeat(limits::NAME);
     assert!(Header::parse(&honest().only_tensor(&name, &[4], types::F32, 0).bytes()).is_ok());
-    honest()
-        .only_tensor(&format!("{name}n"), &[4], types::F32, 0)
-        .refused(&["64 bytes"]);
+    honest().only_tensor(&format!("{name}n"), &[4], types::F32, 0).refused(&["64 bytes"]);
 }
 
 #[test]
@@ -502,10 +409,7 @@ fn value_of_another_type_than_asked_for() {
         metadata.integers("f").unwrap_err(),
     ] {
         let message = error.to_string();
-        assert!(
-            message.contains("\"f\"") && message.contains("1.5") && message.contains("f32"),
-            "{message}"
-        );
+        assert!(message.contains("\"f\"") && message.contains("1.5") && message.contains("f32"), "{message}");
     }
 }
 
@@ -515,11 +419,7 @@ fn sizes_that_fill_a_window() {
     let header = Header::parse(&bytes).unwrap();
     let tensor = &header.tensors()[0];
     let fitting: Vec<u64> = (0..100).filter(|&size| header.fits(tensor, size)).collect();
-    assert_eq!(
-        fitting,
-        (1..=32).collect::<Vec<_>>(),
-        "a window of 32 bytes, aligned to 32"
-    );
+    assert_eq!(fitting, (1..=32).collect::<Vec<_>>(), "a window of 32 bytes, aligned to 32");
 }
 
 // The writer holds what it is told to the same rules.
@@ -537,17 +437,12 @@ fn writer_refuses_what_the_reader_would() {
         writer.metadata("general.alignment", 64u64).unwrap_err(),
         writer.tensor("t", &[8], types::F32, 32).unwrap_err(),
         writer.tensor("", &[8], types::F32, 32).unwrap_err(),
-        writer
-            .tensor(&"n".repeat(limits::NAME + 1), &[8], types::F32, 32)
-            .unwrap_err(),
+        writer.tensor(&"n".repeat(limits::NAME + 1), &[8], types::F32, 32).unwrap_err(),
         writer.tensor("u", &[1; 5], types::F32, 4).unwrap_err(),
         writer.tensor("u", &[0], types::F32, 4).unwrap_err(),
         writer.tensor("u", &[8], types::F32, 0).unwrap_err(),
     ] {
-        assert!(
-            matches!(error, Error::Metadata { .. } | Error::Tensor { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, Error::Metadata { .. } | Error::Tensor { .. }), "{error}");
     }
     assert_eq!(Value::from(1u8).as_u64(), Some(1));
 }
@@ -556,26 +451,12 @@ fn writer_refuses_what_the_reader_would() {
 fn writer_refuses_data_out_of_order_or_of_wrong_length() {
     let start = || {
         let mut writer = Writer::new();
-        writer
-            .tensor("a", &[8], types::F32, 32)
-            .unwrap()
-            .tensor("b", &[2], types::F32, 8)
-            .unwrap();
+        writer.tensor("a", &[8], types::F32, 32).unwrap().tensor("b", &[2], types::F32, 8).unwrap();
         writer.start(Vec::new()).unwrap()
     };
     let mut data = start();
-    assert!(
-        data.append("b", &[0; 8])
-            .unwrap_err()
-            .to_string()
-            .contains("\"a\" is next")
-    );
-    assert!(
-        data.append("a", &[0; 33])
-            .unwrap_err()
-            .to_string()
-            .contains("32 bytes and given 33")
-    );
+    assert!(data.append("b", &[0; 8]).unwrap_err().to_string().contains("\"a\" is next"));
+    assert!(data.append("a", &[0; 33]).unwrap_err().to_string().contains("32 bytes and given 33"));
     data.append("a", &[0; 20]).unwrap();
     assert!(data.append("b", &[0; 8]).is_err());
     data.append("a", &[0; 12]).unwrap();

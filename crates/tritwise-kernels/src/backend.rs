@@ -87,10 +87,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Stores the keys and values of rows `rows` at positions `start…` of `cache`,
     /// then writes each row's causal attention over positions `0..=its own` to the
     /// same rows of `out`, which gets as many rows as `q` and keeps its others.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the operands of attention; a struct would only rename them"
-    )]
+    #[allow(clippy::too_many_arguments, reason = "the operands of attention; a struct would only rename them")]
     fn attend(
         &self,
         layer: usize,

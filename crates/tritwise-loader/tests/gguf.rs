@@ -169,7 +169,11 @@ fn linear_rope_scaling() {
     assert_eq!(gguf.open().unwrap().config().rope.scaling, RopeScaling::Linear { factor: 2.0 });
     let mut gguf = Gguf::new("llama", I2S);
     gguf.set("llama.rope.scaling.factor", 4f32);
-    assert_eq!(gguf.open().unwrap().config().rope.scaling, RopeScaling::Linear { factor: 4.0 }, "linear without its name");
+    assert_eq!(
+        gguf.open().unwrap().config().rope.scaling,
+        RopeScaling::Linear { factor: 4.0 },
+        "linear without its name"
+    );
     let mut gguf = Gguf::new("llama", I2S);
     gguf.set("llama.rope.scaling.type", "linear");
     gguf.set("llama.rope.scaling.factor", 0f32);

@@ -76,11 +76,7 @@ impl<B: Backend> Model<B> {
     /// # Errors
     /// An empty batch, a turn without tokens, a token outside the vocabulary, or a sequence
     /// without room. No sequence has then been changed.
-    pub fn forward<'w>(
-        &self,
-        workspace: &'w mut Workspace<B>,
-        batch: &mut [Turn<'_, B>],
-    ) -> Result<Logits<'w>, Error> {
+    pub fn forward<'w>(&self, workspace: &'w mut Workspace<B>, batch: &mut [Turn<'_, B>]) -> Result<Logits<'w>, Error> {
         self.check_batch(batch)?;
         gather(workspace, batch);
         self.backend.embed(&self.embedding, &workspace.tokens, &mut workspace.x);

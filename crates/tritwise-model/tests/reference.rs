@@ -69,7 +69,9 @@ fn reference(checkpoint: &RandomCheckpoint, tokens: &[u32]) -> Vec<Vec<f64>> {
                 let weights: Vec<f64> =
                     ks.iter().map(|k| (dot(q, &k[kv]) / (c.head_dim as f64).sqrt()).exp()).collect();
                 let sum: f64 = weights.iter().sum();
-                a.extend((0..c.head_dim).map(|d| weights.iter().zip(&vs).map(|(w, v)| w / sum * v[kv][d]).sum::<f64>()));
+                a.extend(
+                    (0..c.head_dim).map(|d| weights.iter().zip(&vs).map(|(w, v)| w / sum * v[kv][d]).sum::<f64>()),
+                );
             }
             if c.sub_norms {
                 a = norm(&a, &layer(n, LayerTensor::AttnSubNorm));

@@ -131,10 +131,7 @@ mod tests {
 
     #[test]
     fn roles_are_readable() {
-        assert_eq!(
-            TensorId::Layer(3, LayerTensor::AttnSubNorm).to_string(),
-            "layer 3 AttnSubNorm"
-        );
+        assert_eq!(TensorId::Layer(3, LayerTensor::AttnSubNorm).to_string(), "layer 3 AttnSubNorm");
         assert_eq!(TensorId::TokenEmbedding.to_string(), "token embedding");
     }
 }

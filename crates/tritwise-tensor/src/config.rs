@@ -117,11 +117,7 @@ mod tests {
             vocab: 128_256,
             context: 4096,
             norm_eps: 1e-5,
-            rope: Rope {
-                theta: 5e5,
-                style: RopeStyle::Halves,
-                scaling: RopeScaling::None,
-            },
+            rope: Rope { theta: 5e5, style: RopeStyle::Halves, scaling: RopeScaling::None },
             activation: Activation::SquaredRelu,
             sub_norms: true,
             tied: true,
@@ -131,20 +127,9 @@ mod tests {
     #[test]
     fn counts_the_weights_of_bitnet_2b() {
         // Query and output are 2560 × 2560, key and value 640 × 2560, the feed-forward part 3 × 6912 × 2560.
-        assert_eq!(
-            config().layer_parameters(),
-            2 * 2560 * 2560 + 2 * 640 * 2560 + 3 * 6912 * 2560
-        );
+        assert_eq!(config().layer_parameters(), 2 * 2560 * 2560 + 2 * 640 * 2560 + 3 * 6912 * 2560);
         assert_eq!(config().parameters(), 2_412_820_480 - PUBLISHED_NORMS);
-        assert_eq!(
-            Config {
-                tied: false,
-                ..config()
-            }
-            .parameters()
-                - config().parameters(),
-            128_256 * 2560
-        );
+        assert_eq!(Config { tied: false, ..config() }.parameters() - config().parameters(), 128_256 * 2560);
     }
 
     /// Four norms per block (2560, 2560, 2560, 6912) and the last one (2560).
@@ -152,12 +137,7 @@ mod tests {
 
     #[test]
     fn counts_no_further_than_the_type() {
-        let huge = Config {
-            hidden: usize::MAX,
-            layers: usize::MAX,
-            vocab: usize::MAX,
-            ..config()
-        };
+        let huge = Config { hidden: usize::MAX, layers: usize::MAX, vocab: usize::MAX, ..config() };
         assert_eq!((huge.layer_parameters(), huge.parameters()), (u64::MAX, u64::MAX));
     }
 }

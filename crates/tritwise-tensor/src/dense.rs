@@ -45,19 +45,9 @@ impl DenseEncoding {
         let (block, bytes) = self.block();
         let elements = shape::elements(encoding, rows, cols)?;
         if let Some(rule) = shape::broken_block(cols, block) {
-            return Err(TensorError::Shape {
-                encoding,
-                rows,
-                cols,
-                rule,
-            });
+            return Err(TensorError::Shape { encoding, rows, cols, rule });
         }
-        (elements / block).checked_mul(bytes).ok_or(TensorError::Shape {
-            encoding,
-            rows,
-            cols,
-            rule: shape::OVERFLOW,
-        })
+        (elements / block).checked_mul(bytes).ok_or(TensorError::Shape { encoding, rows, cols, rule: shape::OVERFLOW })
     }
 
     /// Writes `values`, row after row, rounded to what the encoding can hold.
@@ -126,10 +116,7 @@ fn first_refused<const BLOCK: usize, const BYTES: usize>(
     encode: impl Fn(&[f32; BLOCK], &mut [u8; BYTES]) -> bool,
 ) -> Option<usize> {
     let blocks = values.as_chunks().0.iter().zip(bytes.as_chunks_mut().0);
-    blocks
-        .map(|(values, bytes)| encode(values, bytes))
-        .position(|held| !held)
-        .map(|block| block * BLOCK)
+    blocks.map(|(values, bytes)| encode(values, bytes)).position(|held| !held).map(|block| block * BLOCK)
 }
 
 /// [`DenseEncoding`] with the three floats taken together.
@@ -173,25 +160,14 @@ impl<'a> DenseMatrix<'a> {
         bytes: impl Into<Cow<'a, [u8]>>,
     ) -> Result<Self, TensorError> {
         let bytes = bytes.into();
-        shape::check_len(
-            encoding.name(),
-            rows,
-            cols,
-            encoding.encoded_len(rows, cols)?,
-            bytes.len(),
-        )?;
+        shape::check_len(encoding.name(), rows, cols, encoding.encoded_len(rows, cols)?, bytes.len())?;
         match encoding.layout() {
             // Reading a gigabyte of embeddings once more at load only to look for NaN is left to those who want it.
             Layout::Plain(_) => {}
             Layout::Q8_0 => q8_0::validate(&bytes)?,
             Layout::Q6K => q6_k::validate(&bytes)?,
         }
-        Ok(Self {
-            encoding,
-            rows,
-            cols,
-            bytes,
-        })
+        Ok(Self { encoding, rows, cols, bytes })
     }
 
     /// How the matrix is stored.
@@ -253,13 +229,6 @@ impl<'a> DenseMatrix<'a> {
 /// Shape and encoding; the bytes would fill screens.
 impl fmt::Debug for DenseMatrix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "DenseMatrix({} {}×{}, {} bytes)",
-            self.encoding,
-            self.rows,
-            self.cols,
-            self.bytes.len()
-        )
+        write!(f, "DenseMatrix({} {}×{}, {} bytes)", self.encoding, self.rows, self.cols, self.bytes.len())
     }
 }

@@ -94,19 +94,12 @@ pub enum TensorError {
 impl TensorError {
     /// The refusal of a two-bit code that no encoder writes.
     pub(crate) fn code_three(row: usize) -> Self {
-        Self::Weight {
-            row,
-            what: "a weight has code 3, which stands for no trit; is the file damaged?".into(),
-        }
+        Self::Weight { row, what: "a weight has code 3, which stands for no trit; is the file damaged?".into() }
     }
 
     /// Refuses a scale that is NaN or infinite.
     pub(crate) fn check_scale(index: usize, value: f32) -> Result<(), Self> {
-        if value.is_finite() {
-            Ok(())
-        } else {
-            Err(Self::Scale { index, value })
-        }
+        if value.is_finite() { Ok(()) } else { Err(Self::Scale { index, value }) }
     }
 
     /// The refusal of element `index` of a matrix of `cols` columns, which is NaN or infinite.

@@ -111,9 +111,7 @@ impl FloatKind {
 
     /// The first value that is NaN or infinite, with its index.
     pub(crate) fn first_not_finite(self, bytes: &[u8]) -> Option<(usize, f32)> {
-        self.search(bytes, |start, values| {
-            not_finite(values).map(|i| (start + i, values[i]))
-        })
+        self.search(bytes, |start, values| not_finite(values).map(|i| (start + i, values[i])))
     }
 }
 
@@ -121,9 +119,5 @@ impl FloatKind {
 pub(crate) fn not_finite(values: &[f32]) -> Option<usize> {
     // Without the early exit the common case, nothing found, is a plain vector loop.
     let any = values.iter().fold(false, |any, v| any | !v.is_finite());
-    if any {
-        values.iter().position(|v| !v.is_finite())
-    } else {
-        None
-    }
+    if any { values.iter().position(|v| !v.is_finite()) } else { None }
 }

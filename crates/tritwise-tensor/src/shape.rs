@@ -6,12 +6,7 @@ pub(crate) const OVERFLOW: &str = "the size overflows";
 
 /// Elements of a matrix, of which there is at least one.
 pub(crate) fn elements(encoding: &'static str, rows: usize, cols: usize) -> Result<usize, TensorError> {
-    let refuse = |rule| TensorError::Shape {
-        encoding,
-        rows,
-        cols,
-        rule,
-    };
+    let refuse = |rule| TensorError::Shape { encoding, rows, cols, rule };
     match rows.checked_mul(cols) {
         Some(0) => Err(refuse("a matrix has at least one row and one column")),
         Some(elements) => Ok(elements),
@@ -36,24 +31,10 @@ pub(crate) fn check_len(
     expected: usize,
     found: usize,
 ) -> Result<(), TensorError> {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(TensorError::Size {
-            encoding,
-            rows,
-            cols,
-            expected,
-            found,
-        })
-    }
+    if found == expected { Ok(()) } else { Err(TensorError::Size { encoding, rows, cols, expected, found }) }
 }
 
 /// Refuses a number of values that is not the shape's. The shape is known not to overflow.
 pub(crate) fn check_count(rows: usize, cols: usize, found: usize) -> Result<(), TensorError> {
-    if found == rows * cols {
-        Ok(())
-    } else {
-        Err(TensorError::Count { rows, cols, found })
-    }
+    if found == rows * cols { Ok(()) } else { Err(TensorError::Count { rows, cols, found }) }
 }

@@ -67,12 +67,7 @@ impl TernaryEncoding {
             Self::Float(..) => None,
         };
         if let Some(rule) = broken {
-            return Err(TensorError::Shape {
-                encoding: name,
-                rows,
-                cols,
-                rule,
-            });
+            return Err(TensorError::Shape { encoding: name, rows, cols, rule });
         }
         let len = match self {
             Self::I2S(_) => i2_s::len(elements),
@@ -81,12 +76,7 @@ impl TernaryEncoding {
             Self::HfPacked => Some(elements / 4),
             Self::Float(kind, _) => elements.checked_mul(kind.size()),
         };
-        len.ok_or(TensorError::Shape {
-            encoding: name,
-            rows,
-            cols,
-            rule: shape::OVERFLOW,
-        })
+        len.ok_or(TensorError::Shape { encoding: name, rows, cols, rule: shape::OVERFLOW })
     }
 
     /// Writes `trits` (-1, 0, +1; row after row) with `scales` as the bytes that
@@ -107,10 +97,7 @@ impl TernaryEncoding {
         shape::check_count(rows, cols, trits.len())?;
         scales.check(name, rows, cols)?;
         if let Some(i) = trits.iter().position(|trit| !(-1..=1).contains(trit)) {
-            return Err(TensorError::Weight {
-                row: i / cols,
-                what: format!("{} is not -1, 0 or +1", trits[i]),
-            });
+            return Err(TensorError::Weight { row: i / cols, what: format!("{} is not -1, 0 or +1", trits[i]) });
         }
         Ok(match self {
             Self::I2S(layout) => i2_s::encode(layout, trits, cols, scales.single(name)?),
@@ -204,13 +191,7 @@ impl<'a> TernaryMatrix<'a> {
             }
             (TernaryEncoding::Float(kind, rule), None) => Scales::Tensor(float::validate(kind, rule, cols, &bytes)?),
         };
-        Ok(Self {
-            encoding,
-            rows,
-            cols,
-            bytes,
-            scales,
-        })
+        Ok(Self { encoding, rows, cols, bytes, scales })
     }
 
     /// How the matrix is stored.
@@ -253,9 +234,7 @@ impl<'a> TernaryMatrix<'a> {
             TernaryEncoding::Tq2_0 => tq2_0::read_row(&self.bytes, row, out),
             TernaryEncoding::HfPacked => hf_packed::read_row(self.rows, &self.bytes, row, out),
             TernaryEncoding::Float(kind, rule) => {
-                let Scales::Tensor(scale) = self.scales else {
-                    unreachable!("float weights have one scale")
-                };
+                let Scales::Tensor(scale) = self.scales else { unreachable!("float weights have one scale") };
                 float::read_row(kind, rule, scale, &self.bytes, row, out);
             }
         }
@@ -265,13 +244,6 @@ impl<'a> TernaryMatrix<'a> {
 /// Shape and encoding; the bytes would fill screens.
 impl fmt::Debug for TernaryMatrix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "TernaryMatrix({} {}×{}, {} bytes)",
-            self.encoding,
-            self.rows,
-            self.cols,
-            self.bytes.len()
-        )
+        write!(f, "TernaryMatrix({} {}×{}, {} bytes)", self.encoding, self.rows, self.cols, self.bytes.len())
     }
 }

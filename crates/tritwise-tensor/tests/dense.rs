@@ -3,13 +3,8 @@
 use proptest::prelude::*;
 use tritwise_tensor::{DenseEncoding, DenseMatrix, TensorError};
 
-const ALL: [DenseEncoding; 5] = [
-    DenseEncoding::F32,
-    DenseEncoding::F16,
-    DenseEncoding::Bf16,
-    DenseEncoding::Q8_0,
-    DenseEncoding::Q6K,
-];
+const ALL: [DenseEncoding; 5] =
+    [DenseEncoding::F32, DenseEncoding::F16, DenseEncoding::Bf16, DenseEncoding::Q8_0, DenseEncoding::Q6K];
 
 fn f16_at(bytes: &[u8], at: usize) -> f64 {
     half::f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f64()
@@ -49,9 +44,7 @@ fn read(matrix: &DenseMatrix<'_>) -> Vec<f32> {
 fn normal(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     let mut uniform = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((state >> 33) as f64 + 0.5) / f64::from(1_u32 << 31)
     };
     let mut value = || (-2.0 * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
@@ -61,21 +54,12 @@ fn normal(count: usize, seed: u64) -> Vec<f32> {
 /// Root of the mean squared error over root of the mean square, in f64.
 fn relative_error(values: &[f32], decoded: &[f32]) -> f64 {
     let square = |x: f64| x * x;
-    let error: f64 = values
-        .iter()
-        .zip(decoded)
-        .map(|(&v, &d)| square(f64::from(v) - f64::from(d)))
-        .sum();
+    let error: f64 = values.iter().zip(decoded).map(|(&v, &d)| square(f64::from(v) - f64::from(d))).sum();
     (error / values.iter().map(|&v| square(v.into())).sum::<f64>()).sqrt()
 }
 
 fn f32s(bytes: &[u8]) -> Vec<f32> {
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|bytes| f32::from_le_bytes(*bytes))
-        .collect()
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
 }
 
 // Reading.
@@ -219,18 +203,12 @@ fn quantisers_keep_what_fits_exactly() {
     let mut sixes: Vec<f32> = (0..256).map(|i| (i % 64 - 32) as f32 * 127.0 / 1024.0).collect();
     sixes.iter_mut().step_by(16).for_each(|v| *v = -32.0 * 127.0 / 1024.0);
     let bytes = DenseEncoding::Q6K.encode(&sixes, 1, 256).unwrap();
-    assert_eq!(
-        read(&DenseMatrix::new(DenseEncoding::Q6K, 1, 256, bytes).unwrap()),
-        sixes
-    );
+    assert_eq!(read(&DenseMatrix::new(DenseEncoding::Q6K, 1, 256, bytes).unwrap()), sixes);
 
     let mut eights: Vec<f32> = (0..256).map(|i| (i - 128) as f32 / 128.0).collect();
     eights.iter_mut().step_by(32).for_each(|v| *v = -127.0 / 128.0);
     let bytes = DenseEncoding::Q8_0.encode(&eights, 1, 256).unwrap();
-    assert_eq!(
-        read(&DenseMatrix::new(DenseEncoding::Q8_0, 1, 256, bytes).unwrap()),
-        eights
-    );
+    assert_eq!(read(&DenseMatrix::new(DenseEncoding::Q8_0, 1, 256, bytes).unwrap()), eights);
 }
 
 #[test]
@@ -272,10 +250,7 @@ fn refuses_shapes_and_sizes() {
         DenseEncoding::F16.encoded_len(1, usize::MAX),
         &format!("F16 cannot hold 1×{}: the size overflows", usize::MAX),
     );
-    refused(
-        DenseEncoding::Q8_0.encoded_len(1, 48),
-        "Q8_0 cannot hold 1×48: the number of columns is a multiple of 32",
-    );
+    refused(DenseEncoding::Q8_0.encoded_len(1, 48), "Q8_0 cannot hold 1×48: the number of columns is a multiple of 32");
     refused(
         DenseEncoding::Q6K.encoded_len(2, 128),
         "Q6_K cannot hold 2×128: the number of columns is a multiple of 256",
@@ -288,10 +263,7 @@ fn refuses_scales_that_are_not_finite() {
         let mut bytes = vec![0; 2 * 8 * block];
         bytes[3 * block + at..][..2].copy_from_slice(&half::f16::NEG_INFINITY.to_le_bytes());
         let cols = if block == 34 { 256 } else { 8 * 256 };
-        refused(
-            DenseMatrix::new(encoding, 2, cols, bytes),
-            "scale 3 is -inf, which is not a finite number",
-        );
+        refused(DenseMatrix::new(encoding, 2, cols, bytes), "scale 3 is -inf, which is not a finite number");
     }
 }
 
@@ -330,11 +302,8 @@ fn finds_the_first_value_that_is_not_finite() {
         values[position] = f32::NAN;
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let matrix = DenseMatrix::new(DenseEncoding::F32, 4, 256, bytes).unwrap();
-        let sentence = format!(
-            "row {}: column {} is NaN, which is not a finite number",
-            position / 256,
-            position % 256
-        );
+        let sentence =
+            format!("row {}: column {} is NaN, which is not a finite number", position / 256, position % 256);
         refused(matrix.check_finite(), &sentence);
     }
 }
@@ -342,15 +311,11 @@ fn finds_the_first_value_that_is_not_finite() {
 #[test]
 #[should_panic(expected = "row 2 of 2")]
 fn panics_past_the_last_row() {
-    DenseMatrix::new(DenseEncoding::F32, 2, 1, vec![0; 8])
-        .unwrap()
-        .read_row(2, &mut [0.0]);
+    DenseMatrix::new(DenseEncoding::F32, 2, 1, vec![0; 8]).unwrap().read_row(2, &mut [0.0]);
 }
 
 #[test]
 #[should_panic(expected = "a row has 1 columns")]
 fn panics_on_a_row_of_another_length() {
-    DenseMatrix::new(DenseEncoding::F32, 2, 1, vec![0; 8])
-        .unwrap()
-        .read_row(0, &mut [0.0; 2]);
+    DenseMatrix::new(DenseEncoding::F32, 2, 1, vec![0; 8]).unwrap().read_row(0, &mut [0.0; 2]);
 }

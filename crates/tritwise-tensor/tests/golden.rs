@@ -10,10 +10,7 @@ fn pattern() -> Vec<i8> {
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
-    (0..hex.len())
-        .step_by(2)
-        .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
-        .collect()
+    (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
 }
 
 #[track_caller]
@@ -76,9 +73,7 @@ fn random_bits_of_tq1_0_read_as_the_gguf_package_does() {
     // A fixture of tools/reference/dense_vectors.py; among the random bytes are those that no encoder writes.
     let (blocks, decoded) = include_bytes!("fixtures/tq1_0.bin").split_at(8 * 54);
     let matrix = TernaryMatrix::new(TernaryEncoding::Tq1_0, 8, 256, blocks, None).unwrap();
-    let Scales::Rows(scales) = matrix.scales() else {
-        panic!("{:?}", matrix.scales())
-    };
+    let Scales::Rows(scales) = matrix.scales() else { panic!("{:?}", matrix.scales()) };
     let mut trits = [9; 256];
     for ((row, scale), decoded) in scales.iter().enumerate().zip(decoded.chunks_exact(256 * 4)) {
         matrix.read_row(row, &mut trits);

@@ -192,7 +192,12 @@ impl ModelBuilder {
         let context = self.context.unwrap_or(source.config().context.min(DEFAULT_CONTEXT));
         let mut progress = self.progress.unwrap_or_else(|| Box::new(|_| {}));
         let network = tritwise_model::Model::load(cpu.build()?, source, context, &mut *progress)?;
-        let inner = Inner { name: source.name().to_owned(), network, tokenizer: source.tokenizer()?, load_time: start.elapsed() };
+        let inner = Inner {
+            name: source.name().to_owned(),
+            network,
+            tokenizer: source.tokenizer()?,
+            load_time: start.elapsed(),
+        };
         Ok(Model { inner: Arc::new(inner) })
     }
 }
@@ -205,7 +210,10 @@ impl fmt::Debug for Inner {
 
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Model").field("name", &self.inner.name).field("network", &self.inner.network).finish_non_exhaustive()
+        f.debug_struct("Model")
+            .field("name", &self.inner.name)
+            .field("network", &self.inner.network)
+            .finish_non_exhaustive()
     }
 }
 

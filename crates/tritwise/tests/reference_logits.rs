@@ -37,7 +37,13 @@ fn folders_give_the_logits_of_transformers() {
     for (name, reference, tolerance) in FOLDERS {
         let folder = fixtures().join(name);
         let model = exact().open(&folder).unwrap_or_else(|e| panic!("{e}"));
-        compare(name, &logits(&model, &tokens(&folder)), &floats(&folder.join(reference)), model.config().vocab, tolerance);
+        compare(
+            name,
+            &logits(&model, &tokens(&folder)),
+            &floats(&folder.join(reference)),
+            model.config().vocab,
+            tolerance,
+        );
     }
 }
 
@@ -46,7 +52,13 @@ fn gguf_files_from_elsewhere_give_the_same_logits() {
     for (file, name) in GGUF {
         let folder = fixtures().join(name);
         let model = exact().open(fixtures().join("gguf").join(file)).unwrap_or_else(|e| panic!("{e}"));
-        compare(file, &logits(&model, &tokens(&folder)), &floats(&folder.join("logits.bin")), model.config().vocab, TOLERANCE);
+        compare(
+            file,
+            &logits(&model, &tokens(&folder)),
+            &floats(&folder.join("logits.bin")),
+            model.config().vocab,
+            TOLERANCE,
+        );
     }
 }
 
@@ -104,7 +116,10 @@ fn compare(name: &str, found: &[f32], expected: &[f32], vocab: usize, tolerance:
     let largest = expected.iter().fold(0.0f32, |m, x| m.max(x.abs()));
     for (position, (found, expected)) in found.chunks(vocab).zip(expected.chunks(vocab)).enumerate() {
         let difference = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest;
-        assert!(difference <= tolerance, "{name}: position {position} differs by {difference:.1e} of the largest logit");
+        assert!(
+            difference <= tolerance,
+            "{name}: position {position} differs by {difference:.1e} of the largest logit"
+        );
         assert_eq!(argmax(found), argmax(expected), "{name}: position {position}");
     }
     let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / largest;

@@ -134,7 +134,8 @@ fn two_threads_with_a_session_each_get_what_they_would_get_alone() {
     let model = Model::builder().threads(2).context(96).open(fixture()).unwrap_or_else(|e| panic!("{e}"));
     let run = |seed| generate(&model, "Hello", &Sampling::default().seed(seed).max_tokens(30));
     let alone = [run(1), run(2)];
-    let together = std::thread::scope(|scope| [1, 2].map(|seed| scope.spawn(move || run(seed))).map(|t| t.join().unwrap()));
+    let together =
+        std::thread::scope(|scope| [1, 2].map(|seed| scope.spawn(move || run(seed))).map(|t| t.join().unwrap()));
     assert_eq!(together, alone);
 }
 

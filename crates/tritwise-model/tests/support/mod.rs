@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tritwise_tensor::{
     Activation, Checkpoint, CheckpointError, Config, DenseEncoding, DenseMatrix, FloatKind, LayerTensor, Rope,
-    RopeScaling, RopeStyle, Ternarize, TensorId, TernaryEncoding, TernaryMatrix,
+    RopeScaling, RopeStyle, TensorId, Ternarize, TernaryEncoding, TernaryMatrix,
 };
 
 /// SplitMix64 (Steele, Lea, Flood 2014): three lines, and the same on every platform.

@@ -49,10 +49,7 @@ const EXTREME_CODES: [f32; 5] = [-33.0, -32.0, -31.0, -30.0, -29.0];
 /// Checks the scales. `bytes` is whole blocks.
 pub(super) fn validate(bytes: &[u8]) -> Result<(), TensorError> {
     let (blocks, _) = bytes.as_chunks();
-    blocks
-        .iter()
-        .enumerate()
-        .try_for_each(|(i, block)| TensorError::check_scale(i, scale(block)))
+    blocks.iter().enumerate().try_for_each(|(i, block)| TensorError::check_scale(i, scale(block)))
 }
 
 /// `bytes` is the blocks of one row.
@@ -110,18 +107,12 @@ fn scale(block: &[u8; BYTES]) -> f32 {
 /// 127 times it may be far less than the scale of the largest sub-block.
 fn round_up(d: f32) -> f16 {
     let nearest = f16::from_f32(d);
-    if nearest.to_f32() < d {
-        f16::from_bits(nearest.to_bits() + 1)
-    } else {
-        nearest
-    }
+    if nearest.to_f32() < d { f16::from_bits(nearest.to_bits() + 1) } else { nearest }
 }
 
 /// The real scale that fits a sub-block best, of those tried.
 fn fit(sub: &[f32; SUB]) -> f32 {
-    let extreme = sub
-        .iter()
-        .fold(0.0_f32, |max, &v| if v.abs() > max.abs() { v } else { max });
+    let extreme = sub.iter().fold(0.0_f32, |max, &v| if v.abs() > max.abs() { v } else { max });
     let mut best = (f32::INFINITY, 0.0);
     for code in EXTREME_CODES {
         let codes = quantize(sub, extreme / code);

@@ -21,10 +21,7 @@ pub(super) const BYTES: usize = 34;
 /// Checks the scales. `bytes` is whole blocks.
 pub(super) fn validate(bytes: &[u8]) -> Result<(), TensorError> {
     let (blocks, _) = bytes.as_chunks();
-    blocks
-        .iter()
-        .enumerate()
-        .try_for_each(|(i, block)| TensorError::check_scale(i, scale(block)))
+    blocks.iter().enumerate().try_for_each(|(i, block)| TensorError::check_scale(i, scale(block)))
 }
 
 /// `bytes` is the blocks of one row.

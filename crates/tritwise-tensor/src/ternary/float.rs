@@ -84,12 +84,8 @@ fn absmean(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<f32, TensorErro
 
 /// The one magnitude of the weights that are not zero; 0 if all are.
 fn magnitude(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<f32, TensorError> {
-    let first = kind.search(bytes, |start, values| {
-        values
-            .iter()
-            .position(|&value| value != 0.0)
-            .map(|i| (start + i, values[i]))
-    });
+    let first = kind
+        .search(bytes, |start, values| values.iter().position(|&value| value != 0.0).map(|i| (start + i, values[i])));
     let Some((index, value)) = first else { return Ok(0.0) };
     if !value.is_finite() {
         return Err(TensorError::not_finite(index, cols, value));

@@ -79,30 +79,21 @@ impl Scales {
             }
             Self::Groups { values, .. } => values,
         };
-        values
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, &value)| TensorError::check_scale(index, value))
+        values.iter().enumerate().try_for_each(|(index, &value)| TensorError::check_scale(index, value))
     }
 
     /// The one scale, or a refusal in the name of an encoding that has place for one.
     pub(super) fn single(&self, name: &'static str) -> Result<f32, TensorError> {
         match self {
             Self::Tensor(value) => Ok(*value),
-            _ => Err(TensorError::Scales {
-                encoding: name,
-                rule: "there is place for one scale",
-            }),
+            _ => Err(TensorError::Scales { encoding: name, rule: "there is place for one scale" }),
         }
     }
 }
 
 /// Collects scales that are all finite.
 pub(super) fn checked(scales: impl Iterator<Item = f32>) -> Result<Vec<f32>, TensorError> {
-    scales
-        .enumerate()
-        .map(|(index, value)| TensorError::check_scale(index, value).map(|()| value))
-        .collect()
+    scales.enumerate().map(|(index, value)| TensorError::check_scale(index, value).map(|()| value)).collect()
 }
 
 /// Refuses a scale that rounding to `kind` makes infinite or zero.
@@ -118,8 +109,5 @@ pub(super) fn check_range(name: &'static str, kind: FloatKind, index: usize, val
 /// The value of all that are not zero; 0 if all are.
 fn common(values: &[f32]) -> Option<f32> {
     let first = values.iter().copied().find(|&value| value != 0.0).unwrap_or(0.0);
-    values
-        .iter()
-        .all(|&value| value == first || value == 0.0)
-        .then_some(first)
+    values.iter().all(|&value| value == first || value == 0.0).then_some(first)
 }

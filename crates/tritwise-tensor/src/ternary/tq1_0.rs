@@ -107,11 +107,7 @@ mod tests {
             unpack::<1>(&[byte], &mut out);
             for (n, &trit) in out.iter().enumerate() {
                 let shifted = u32::from(byte) * 3_u32.pow(n as u32) % 256;
-                assert_eq!(
-                    i32::from(trit) + 1,
-                    ((shifted * 3) >> 8) as i32,
-                    "byte {byte} digit {n}"
-                );
+                assert_eq!(i32::from(trit) + 1, ((shifted * 3) >> 8) as i32, "byte {byte} digit {n}");
             }
         }
     }

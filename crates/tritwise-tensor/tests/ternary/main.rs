@@ -17,11 +17,7 @@ const KINDS: [FloatKind; 3] = [FloatKind::F32, FloatKind::F16, FloatKind::Bf16];
 /// All encodings that can be written.
 fn written() -> Vec<TernaryEncoding> {
     let floats = KINDS.map(|kind| TernaryEncoding::Float(kind, Ternarize::Exact));
-    let others = [
-        TernaryEncoding::Tq1_0,
-        TernaryEncoding::Tq2_0,
-        TernaryEncoding::HfPacked,
-    ];
+    let others = [TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0, TernaryEncoding::HfPacked];
     [&I2_S[..], &others, &floats].concat()
 }
 
@@ -77,10 +73,7 @@ fn random_trits(count: usize, seed: u64) -> Vec<i8> {
         state ^= state << 17;
         (state >> 33) as i8 % 3
     };
-    std::iter::repeat_with(next)
-        .map(|v| v.rem_euclid(3) - 1)
-        .take(count)
-        .collect()
+    std::iter::repeat_with(next).map(|v| v.rem_euclid(3) - 1).take(count).collect()
 }
 
 fn read(matrix: &TernaryMatrix<'_>) -> Vec<i8> {
@@ -103,13 +96,7 @@ fn check(encoding: TernaryEncoding, rows: usize, cols: usize, trits: &[i8], scal
     assert_eq!(bytes.len(), encoding.encoded_len(rows, cols).unwrap());
     for (i, &trit) in trits.iter().enumerate() {
         let found = literal_trit(encoding, &bytes, rows, cols, i / cols, i % cols);
-        assert_eq!(
-            found,
-            trit,
-            "{encoding:?} {rows}×{cols}: written at ({}, {})",
-            i / cols,
-            i % cols
-        );
+        assert_eq!(found, trit, "{encoding:?} {rows}×{cols}: written at ({}, {})", i / cols, i % cols);
     }
     if let TernaryEncoding::I2S(_) = encoding {
         let tail = bytes.len() - 28;
@@ -199,11 +186,7 @@ proptest! {
 fn extremes_come_back() {
     for encoding in written() {
         for trit in [-1, 0, 1] {
-            let scale = if trit == 0 && matches!(encoding, TernaryEncoding::Float(..)) {
-                0.0
-            } else {
-                0.5
-            };
+            let scale = if trit == 0 && matches!(encoding, TernaryEncoding::Float(..)) { 0.0 } else { 0.5 };
             check(encoding, 8, 512, &[trit; 8 * 512], scale);
         }
     }
@@ -225,11 +208,7 @@ fn all_bytes_of_tq1_0_have_trits() {
         block[52..].copy_from_slice(&half::f16::ONE.to_le_bytes());
         let matrix = TernaryMatrix::new(TernaryEncoding::Tq1_0, 1, 256, &block, None).unwrap();
         for (col, trit) in read(&matrix).into_iter().enumerate() {
-            assert_eq!(
-                trit,
-                literal_trit(TernaryEncoding::Tq1_0, &block, 1, 256, 0, col),
-                "byte {value} column {col}"
-            );
+            assert_eq!(trit, literal_trit(TernaryEncoding::Tq1_0, &block, 1, 256, 0, col), "byte {value} column {col}");
         }
     }
 }
@@ -243,20 +222,12 @@ fn tq2_0_block(code: u8, d: f32) -> Vec<u8> {
 
 #[test]
 fn blocks_of_scale_zero_are_zero_and_agree_with_any_scale() {
-    let bytes = [
-        tq2_0_block(2, 0.0),
-        tq2_0_block(2, 0.5),
-        tq2_0_block(0, -0.0),
-        tq2_0_block(0, 0.5),
-    ]
-    .concat();
+    let bytes = [tq2_0_block(2, 0.0), tq2_0_block(2, 0.5), tq2_0_block(0, -0.0), tq2_0_block(0, 0.5)].concat();
     let matrix = TernaryMatrix::new(TernaryEncoding::Tq2_0, 1, 1024, &bytes, None).unwrap();
     assert_eq!(matrix.scales(), &Scales::Tensor(0.5));
     assert_eq!(read(&matrix), [[0; 256], [1; 256], [0; 256], [-1; 256]].concat());
 
-    let mut block = TernaryEncoding::Tq1_0
-        .encode(&[1; 256], 1, 256, &Scales::Tensor(1.0))
-        .unwrap();
+    let mut block = TernaryEncoding::Tq1_0.encode(&[1; 256], 1, 256, &Scales::Tensor(1.0)).unwrap();
     block[52..].fill(0);
     let matrix = TernaryMatrix::new(TernaryEncoding::Tq1_0, 1, 256, &block, None).unwrap();
     assert_eq!((read(&matrix), matrix.scales()), (vec![0; 256], &Scales::Tensor(0.0)));
@@ -266,22 +237,13 @@ fn blocks_of_scale_zero_are_zero_and_agree_with_any_scale() {
 fn scales_take_their_simplest_form() {
     let scales_of = |d: [f32; 4]| {
         let bytes = d.map(|d| tq2_0_block(2, d)).concat();
-        TernaryMatrix::new(TernaryEncoding::Tq2_0, 2, 512, bytes, None)
-            .unwrap()
-            .scales()
-            .clone()
+        TernaryMatrix::new(TernaryEncoding::Tq2_0, 2, 512, bytes, None).unwrap().scales().clone()
     };
     assert_eq!(scales_of([-2.0; 4]), Scales::Tensor(-2.0));
     assert_eq!(scales_of([0.0; 4]), Scales::Tensor(0.0));
     assert_eq!(scales_of([1.0, 1.0, 2.0, 2.0]), Scales::Rows(vec![1.0, 2.0]));
     assert_eq!(scales_of([0.0, 1.0, 2.0, 0.0]), Scales::Rows(vec![1.0, 2.0]));
-    assert_eq!(
-        scales_of([1.0, -1.0, 1.0, 1.0]),
-        Scales::Groups {
-            cols: 256,
-            values: vec![1.0, -1.0, 1.0, 1.0]
-        }
-    );
+    assert_eq!(scales_of([1.0, -1.0, 1.0, 1.0]), Scales::Groups { cols: 256, values: vec![1.0, -1.0, 1.0, 1.0] });
 }
 
 #[test]
@@ -297,19 +259,13 @@ fn scales_are_rounded_to_the_stored_type() {
     assert_eq!(stored(TernaryEncoding::Tq2_0), f16);
     assert_eq!(stored(TernaryEncoding::Float(FloatKind::F16, Ternarize::Exact)), f16);
     assert_eq!(stored(TernaryEncoding::Float(FloatKind::Bf16, Ternarize::Exact)), bf16);
-    assert_eq!(
-        stored(TernaryEncoding::Float(FloatKind::F32, Ternarize::Exact)),
-        Scales::Tensor(0.1)
-    );
+    assert_eq!(stored(TernaryEncoding::Float(FloatKind::F32, Ternarize::Exact)), Scales::Tensor(0.1));
     assert_eq!(stored(I2_S[0]), Scales::Tensor(0.1));
 }
 
 #[test]
 fn groups_may_span_blocks() {
-    let scales = Scales::Groups {
-        cols: 512,
-        values: vec![1.0, 2.0, 3.0, 4.0],
-    };
+    let scales = Scales::Groups { cols: 512, values: vec![1.0, 2.0, 3.0, 4.0] };
     let bytes = TernaryEncoding::Tq1_0.encode(&[1; 2048], 2, 1024, &scales).unwrap();
     let matrix = TernaryMatrix::new(TernaryEncoding::Tq1_0, 2, 1024, bytes, None).unwrap();
     let values = vec![1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0];

@@ -15,20 +15,7 @@ fn absmean(weights: &[f32]) -> TernaryMatrix<'static> {
 fn absmean_rounds_half_to_even() {
     // The mean magnitude is 1.
     let above = 0.5_f32.next_up();
-    let weights = [
-        0.5,
-        -0.5,
-        1.5,
-        -1.5,
-        above,
-        -above,
-        2.0 - above,
-        -2.0 + above,
-        0.0,
-        -0.0,
-        2.0,
-        -2.0,
-    ];
+    let weights = [0.5, -0.5, 1.5, -1.5, above, -above, 2.0 - above, -2.0 + above, 0.0, -0.0, 2.0, -2.0];
     let matrix = absmean(&weights);
     assert_eq!(matrix.scales(), &Scales::Tensor(1.0));
     assert_eq!(read(&matrix), [0, 0, 1, -1, 1, -1, 1, -1, 0, 0, 1, -1]);
@@ -37,10 +24,7 @@ fn absmean_rounds_half_to_even() {
 #[test]
 fn absmean_multiplies_by_the_reciprocal() {
     let (mean, weight) = (41.0_f32, 20.5_f32.next_up());
-    assert!(
-        weight / mean > 0.5 && weight * (1.0 / mean) <= 0.5,
-        "the two ways differ here"
-    );
+    assert!(weight / mean > 0.5 && weight * (1.0 / mean) <= 0.5, "the two ways differ here");
     let matrix = absmean(&[weight, 61.5]);
     assert_eq!(matrix.scales(), &Scales::Tensor(mean));
     assert_eq!(read(&matrix), [0, 1]);
@@ -83,14 +67,8 @@ proptest! {
 
 #[test]
 fn exact_floats_may_be_negative_zero() {
-    let bytes: Vec<u8> = [0.25_f32, -0.0, -0.25, 0.0]
-        .iter()
-        .flat_map(|w| w.to_le_bytes())
-        .collect();
+    let bytes: Vec<u8> = [0.25_f32, -0.0, -0.25, 0.0].iter().flat_map(|w| w.to_le_bytes()).collect();
     let encoding = TernaryEncoding::Float(FloatKind::F32, Ternarize::Exact);
     let matrix = TernaryMatrix::new(encoding, 2, 2, bytes, None).unwrap();
-    assert_eq!(
-        (read(&matrix), matrix.scales()),
-        (vec![1, 0, -1, 0], &Scales::Tensor(0.25))
-    );
+    assert_eq!((read(&matrix), matrix.scales()), (vec![1, 0, -1, 0], &Scales::Tensor(0.25)));
 }

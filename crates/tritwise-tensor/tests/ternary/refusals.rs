@@ -27,56 +27,18 @@ fn refuses_a_byte_too_few_or_too_many() {
 #[test]
 fn refuses_shapes_that_break_a_rule() {
     let rules = [
-        (
-            I2_S[0],
-            3,
-            64,
-            "I2_S cannot hold 3×64: layout A holds a multiple of 128 weights",
-        ),
-        (
-            I2_S[1],
-            3,
-            32,
-            "I2_S cannot hold 3×32: layout B holds a multiple of 64 weights",
-        ),
-        (
-            I2_S[2],
-            6,
-            128,
-            "I2_S cannot hold 6×128: layout C holds a multiple of 4 rows",
-        ),
-        (
-            I2_S[3],
-            3,
-            3,
-            "I2_S cannot hold 3×3: layout D holds a multiple of 4 weights",
-        ),
-        (
-            TernaryEncoding::Tq1_0,
-            2,
-            128,
-            "TQ1_0 cannot hold 2×128: the number of columns is a multiple of 256",
-        ),
-        (
-            TernaryEncoding::Tq2_0,
-            1,
-            3200,
-            "TQ2_0 cannot hold 1×3200: the number of columns is a multiple of 256",
-        ),
-        (
-            TernaryEncoding::HfPacked,
-            6,
-            128,
-            "HF packed cannot hold 6×128: the number of rows is a multiple of 4",
-        ),
+        (I2_S[0], 3, 64, "I2_S cannot hold 3×64: layout A holds a multiple of 128 weights"),
+        (I2_S[1], 3, 32, "I2_S cannot hold 3×32: layout B holds a multiple of 64 weights"),
+        (I2_S[2], 6, 128, "I2_S cannot hold 6×128: layout C holds a multiple of 4 rows"),
+        (I2_S[3], 3, 3, "I2_S cannot hold 3×3: layout D holds a multiple of 4 weights"),
+        (TernaryEncoding::Tq1_0, 2, 128, "TQ1_0 cannot hold 2×128: the number of columns is a multiple of 256"),
+        (TernaryEncoding::Tq2_0, 1, 3200, "TQ2_0 cannot hold 1×3200: the number of columns is a multiple of 256"),
+        (TernaryEncoding::HfPacked, 6, 128, "HF packed cannot hold 6×128: the number of rows is a multiple of 4"),
     ];
     for (encoding, rows, cols, sentence) in rules {
         refused(encoding.encoded_len(rows, cols), sentence);
         refused(open(encoding, rows, cols, &[0; 4096]), sentence);
-        refused(
-            encoding.encode(&vec![0; rows * cols], rows, cols, &Scales::Tensor(1.0)),
-            sentence,
-        );
+        refused(encoding.encode(&vec![0; rows * cols], rows, cols, &Scales::Tensor(1.0)), sentence);
     }
 }
 
@@ -110,9 +72,7 @@ fn refuses_code_three_wherever_it_stands() {
     let (rows, cols) = (8, 768);
     let encodings = [&I2_S[..], &[TernaryEncoding::Tq2_0, TernaryEncoding::HfPacked]].concat();
     for encoding in encodings {
-        let bytes = encoding
-            .encode(&random_trits(rows * cols, 5), rows, cols, &Scales::Tensor(1.0))
-            .unwrap();
+        let bytes = encoding.encode(&random_trits(rows * cols, 5), rows, cols, &Scales::Tensor(1.0)).unwrap();
         for (row, col) in [(0, 0), (0, 31), (2, 500), (3, 129), (5, 255), (7, 767)] {
             // Find the field by the definition: the one whose change the definition notices.
             let mut damaged = bytes.clone();
@@ -137,10 +97,7 @@ fn refuses_scales_that_are_not_finite() {
     for scale in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut bytes = I2_S[0].encode(&[0; 128], 1, 128, &Scales::Tensor(1.0)).unwrap();
         bytes[32..36].copy_from_slice(&scale.to_le_bytes());
-        refused(
-            open(I2_S[0], 1, 128, &bytes),
-            &format!("scale 0 is {scale}, which is not a finite number"),
-        );
+        refused(open(I2_S[0], 1, 128, &bytes), &format!("scale 0 is {scale}, which is not a finite number"));
 
         let packed = TernaryMatrix::new(TernaryEncoding::HfPacked, 4, 1, &[0][..], Some(scale));
         refused(packed, &format!("scale 0 is {scale}, which is not a finite number"));
@@ -148,10 +105,7 @@ fn refuses_scales_that_are_not_finite() {
         for (encoding, d) in [(TernaryEncoding::Tq1_0, 106), (TernaryEncoding::Tq2_0, 130)] {
             let mut bytes = encoding.encode(&[0; 512], 2, 256, &Scales::Tensor(1.0)).unwrap();
             bytes[d..].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
-            refused(
-                open(encoding, 2, 256, &bytes),
-                &format!("scale 1 is {scale}, which is not a finite number"),
-            );
+            refused(open(encoding, 2, 256, &bytes), &format!("scale 1 is {scale}, which is not a finite number"));
         }
     }
 }
@@ -166,14 +120,10 @@ fn refuses_floats_that_are_not_finite() {
                     weights[position] = value;
                     let bytes: Vec<u8> = match kind {
                         FloatKind::F32 => weights.iter().flat_map(|w| w.to_le_bytes()).collect(),
-                        FloatKind::F16 => weights
-                            .iter()
-                            .flat_map(|&w| half::f16::from_f32(w).to_le_bytes())
-                            .collect(),
-                        FloatKind::Bf16 => weights
-                            .iter()
-                            .flat_map(|&w| half::bf16::from_f32(w).to_le_bytes())
-                            .collect(),
+                        FloatKind::F16 => weights.iter().flat_map(|&w| half::f16::from_f32(w).to_le_bytes()).collect(),
+                        FloatKind::Bf16 => {
+                            weights.iter().flat_map(|&w| half::bf16::from_f32(w).to_le_bytes()).collect()
+                        }
                     };
                     let sentence = format!(
                         "row {}: column {} is {value}, which is not a finite number",
@@ -189,10 +139,7 @@ fn refuses_floats_that_are_not_finite() {
 
 #[test]
 fn refuses_floats_with_two_magnitudes() {
-    let bytes: Vec<u8> = [0.5_f32, 0.0, 0.5, -0.25]
-        .iter()
-        .flat_map(|w| w.to_le_bytes())
-        .collect();
+    let bytes: Vec<u8> = [0.5_f32, 0.0, 0.5, -0.25].iter().flat_map(|w| w.to_le_bytes()).collect();
     refused(
         open(TernaryEncoding::Float(FloatKind::F32, Ternarize::Exact), 2, 2, &bytes),
         "row 1: -0.25 in a matrix with ±0.5; these weights are not ternary with one scale",
@@ -219,16 +166,10 @@ fn refuses_to_write_scales_without_a_place() {
         let written = encoding.encode(&[1; 1024], 4, 256, &rows);
         match encoding {
             TernaryEncoding::Tq1_0 | TernaryEncoding::Tq2_0 => assert!(written.is_ok()),
-            _ => refused(
-                written,
-                &format!("{encoding} cannot hold these scales: there is place for one scale"),
-            ),
+            _ => refused(written, &format!("{encoding} cannot hold these scales: there is place for one scale")),
         }
     }
-    let groups = |cols, count| Scales::Groups {
-        cols,
-        values: vec![1.0; count],
-    };
+    let groups = |cols, count| Scales::Groups { cols, values: vec![1.0; count] };
     let lies = [
         (Scales::Rows(vec![1.0]), "there is one scale per row"),
         (groups(0, 4), "a group divides the columns"),
@@ -289,16 +230,12 @@ fn refuses_to_write_master_weights() {
 #[should_panic(expected = "row 4 of 4")]
 fn panics_past_the_last_row() {
     let bytes = [0b0101_0101; 64];
-    open(TernaryEncoding::HfPacked, 4, 64, &bytes)
-        .unwrap()
-        .read_row(4, &mut [0; 64]);
+    open(TernaryEncoding::HfPacked, 4, 64, &bytes).unwrap().read_row(4, &mut [0; 64]);
 }
 
 #[test]
 #[should_panic(expected = "a row has 64 columns")]
 fn panics_on_a_row_of_another_length() {
     let bytes = [0b0101_0101; 64];
-    open(TernaryEncoding::HfPacked, 4, 64, &bytes)
-        .unwrap()
-        .read_row(0, &mut [0; 63]);
+    open(TernaryEncoding::HfPacked, 4, 64, &bytes).unwrap().read_row(0, &mut [0; 63]);
 }

@@ -33,7 +33,7 @@ fn activations(len: usize) -> Vec<i8> {
 
 /// Lines of codes 0, 1 and 2.
 fn lines(len: usize) -> Vec<Line> {
-    let code = |byte: u8, field: u8| (byte >> (2 * field) & 3) % 3 << (2 * field);
+    let code = |byte: u8, field: u8| (((byte >> (2 * field)) & 3) % 3) << (2 * field);
     let bytes: Vec<u8> = noise(64 * len).map(|byte| (0..4).map(|field| code(byte, field)).sum()).collect();
     bytes.as_chunks().0.iter().map(|bytes| Line(*bytes)).collect()
 }

@@ -328,7 +328,7 @@ fn codes(byte: u8) -> u8 {
 
 /// Five base-3 digits as ggml's TQ1_0 stores them: a fixed-point fraction of 256.
 fn base3(digits: u32) -> u8 {
-    ((256 * digits + 242) / 243) as u8
+    (256 * digits).div_ceil(243) as u8
 }
 
 /// SplitMix64.

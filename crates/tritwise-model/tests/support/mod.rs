@@ -8,10 +8,10 @@ use tritwise_tensor::{
 };
 
 /// SplitMix64 (Steele, Lea, Flood 2014): three lines, and the same on every platform.
-pub struct Random(pub u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -19,17 +19,17 @@ impl Random {
     }
 
     /// Uniform in [-1, 1).
-    pub fn symmetric(&mut self) -> f32 {
+    pub(crate) fn symmetric(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
-    pub fn below(&mut self, n: u32) -> u32 {
+    pub(crate) fn below(&mut self, n: u32) -> u32 {
         (self.next() % u64::from(n)) as u32
     }
 }
 
 /// A small BitNet: grouped-query attention, sub-norms, squared ReLU, tied head.
-pub fn bitnet() -> Config {
+pub(crate) fn bitnet() -> Config {
     Config {
         architecture: "random".into(),
         hidden: 64,
@@ -49,7 +49,7 @@ pub fn bitnet() -> Config {
 }
 
 /// A small Llama: interleaved RoPE, SiLU, its own head, heads wider than the stream.
-pub fn llama() -> Config {
+pub(crate) fn llama() -> Config {
     Config {
         heads: 3,
         kv_heads: 3,
@@ -63,14 +63,14 @@ pub fn llama() -> Config {
 }
 
 /// Random tensors for a configuration.
-pub struct RandomCheckpoint {
-    pub config: Config,
+pub(crate) struct RandomCheckpoint {
+    pub(crate) config: Config,
     /// Tensors as `f32`: matrices row-major, linear layers already `{-s, 0, s}`.
-    pub tensors: BTreeMap<TensorId, Vec<f32>>,
+    pub(crate) tensors: BTreeMap<TensorId, Vec<f32>>,
 }
 
 impl RandomCheckpoint {
-    pub fn new(config: Config, seed: u64) -> Self {
+    pub(crate) fn new(config: Config, seed: u64) -> Self {
         let mut random = Random(seed);
         let (hidden, ffn) = (config.hidden, config.ffn);
         let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);

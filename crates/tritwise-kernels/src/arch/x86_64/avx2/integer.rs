@@ -11,7 +11,6 @@ use std::arch::x86_64::*;
 use std::hint::black_box;
 
 use super::Avx2;
-use crate::arch::x86_64::prefetch;
 use crate::arch::{Activations, IntegerOps, LINE_COLS, Line, PANEL_ROWS, Panels};
 
 impl IntegerOps for Avx2 {
@@ -56,9 +55,6 @@ const STEP_MAX: i32 = 2 * 128 * 3;
 /// Lines, of four steps each, whose sums fit 16 bits.
 const NARROW_LINES: usize = (i16::MAX as i32 / STEP_MAX / 4) as usize;
 
-/// How far ahead of the sums weights are fetched, in lines: 4 KiB.
-const PREFETCH_LINES: usize = 64;
-
 /// Tokens of a tile at most: with two halves of a line, eight of the sixteen
 /// registers hold sums.
 const TILE: usize = 4;
@@ -96,9 +92,6 @@ fn sums<const T: usize>(panel: &[Line], x: Activations<'_>, first: usize, out: &
         let end = panel.len().min(start + NARROW_LINES);
         let mut narrow = [[_mm256_setzero_si256(); 2]; T];
         for i in start..end {
-            if T == 1 {
-                prefetch(panel, i + PREFETCH_LINES);
-            }
             let halves: [__m256i; 2] = bytemuck::cast(panel[i].0);
             for f in 0..4 {
                 let shift = _mm256_set1_epi32(2 * f as i32);

@@ -161,7 +161,7 @@ pub fn write(
     Ok(())
 }
 
-/// Bytes of tensor data that [`write`] will write, for a progress bar.
+/// Bytes of tensor data that [`write()`] will write, for a progress bar.
 pub fn data_bytes(shape: &Shape, ternary: Ternary, head: Head) -> Result<u64> {
     Ok(tensors(shape, ternary, head)?.iter().map(Tensor::bytes).sum())
 }

@@ -157,6 +157,8 @@ fn codes(trits: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use tritwise_tensor::TernaryEncoding;
+
     use super::*;
 
     /// A trit of an arbitrary but fixed matrix.
@@ -190,6 +192,34 @@ mod tests {
                             );
                         }
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_matrix_from_a_file_packs_as_its_rows_read() {
+        let (rows, cols) = (33, 512);
+        let trits: Vec<i8> = (0..rows * cols).map(|i| trit(i / cols, i % cols)).collect();
+        // Blocks of 256 with scales of their own: two groups per row.
+        let values = (0..2 * rows).map(|i| (i + 1) as f32 / 2.0).collect();
+        for (encoding, scales) in [
+            (TernaryEncoding::I2S(Default::default()), Scales::Tensor(0.5)),
+            (TernaryEncoding::Tq2_0, Scales::Groups { cols: 256, values }),
+        ] {
+            let bytes = encoding.encode(&trits, rows, cols, &scales).unwrap();
+            let matrix = TernaryMatrix::new(encoding, rows, cols, bytes, None).unwrap();
+            let packed = PackedMatrix::pack(&matrix, &Pool::new(2).unwrap());
+            let lines = cols / LINE_COLS;
+            for (i, trit) in trits.iter().enumerate() {
+                let (row, col) = (i / cols, i % cols);
+                let line = packed.lines[row / PANEL_ROWS * lines + col / LINE_COLS];
+                assert_eq!(line.code(row % PANEL_ROWS, col % LINE_COLS) as i8 - 1, *trit, "row {row}, column {col}");
+            }
+            match packed.scales() {
+                PackedScales::Tensor(scale) => assert_eq!(*scale, 0.5),
+                PackedScales::Groups { lines, values } => {
+                    assert_eq!((*lines, values.len(), values[3][5]), (16, 2 * 3, 22.0));
                 }
             }
         }

@@ -53,12 +53,13 @@ use super::sync::{Arc, AtomicPtr, AtomicU32, AtomicUsize, Condvar, Mutex, MutexG
 /// What a region runs on every thread; the argument is the thread's index.
 type Region<'a> = &'a (dyn Fn(usize) + Sync);
 
-/// How long a waiting thread spins. Regions of one token follow each other faster.
-const SPIN: Duration = Duration::from_micros(10);
+/// How long a waiting thread spins: longer than most waits inside a token, and
+/// short enough that two threads who must share a core don't lose much by it.
+const SPIN: Duration = Duration::from_micros(5);
 
 /// How long it then offers its core to others between looks, before it sleeps.
 /// With more threads than cores this is what lets the others finish.
-const YIELD: Duration = Duration::from_micros(40);
+const YIELD: Duration = Duration::from_micros(45);
 
 /// A fixed set of threads that run one region at a time.
 #[derive(Debug)]

@@ -35,13 +35,13 @@ const CALL_TOKENS: usize = 48;
 /// The sums of one kernel call, which lie on the worker's stack.
 type Sums = [i32; CALL_TOKENS * CALL_PANELS * PANEL_ROWS];
 
-/// Weights of a shard, in bytes: some microseconds of streaming, so that taking
-/// a shard costs little and waiting for the last one too.
+/// Work of a shard, in bytes of weights times tokens: some microseconds, so that
+/// taking a shard costs little and waiting for the last one too.
 const SHARD_BYTES: usize = 64 << 10;
 
 /// Work below which the other threads are not woken, in bytes of weights times
-/// tokens: what one core does in about the time of a hand-off.
-const INLINE_BYTES: usize = 32 << 10;
+/// tokens: about 3 µs of one core, of which a hand-off would take half.
+const INLINE_BYTES: usize = 128 << 10;
 
 /// `outs[i] = x · weights[i]ᵀ`.
 ///
@@ -59,7 +59,8 @@ pub(super) fn matmul(isa: &dyn Isa, pool: &Pool, x: &Quantized, weights: &[&Pack
         let outs: [Option<ColumnShards<'_, f32>>; MATRICES] = std::array::from_fn(|_| {
             let (out, weights) = outs.next()?;
             let width = out.width();
-            Some(ColumnShards::new(out.as_mut_slice(), width, shard_panels(weights) * PANEL_ROWS))
+            let shard_rows = shard_panels(weights, x.tokens()) * PANEL_ROWS;
+            Some(ColumnShards::new(out.as_mut_slice(), width, shard_rows))
         });
         let region = |_worker| {
             let mut sums: Sums = [0; _];
@@ -75,9 +76,9 @@ pub(super) fn matmul(isa: &dyn Isa, pool: &Pool, x: &Quantized, weights: &[&Pack
 }
 
 /// Panels per shard: an even number, since kernels take two at a time.
-fn shard_panels(weights: &PackedMatrix) -> usize {
+fn shard_panels(weights: &PackedMatrix, tokens: usize) -> usize {
     let panel_bytes = weights.lines_per_panel() * size_of::<Line>();
-    (SHARD_BYTES / panel_bytes).next_multiple_of(2).max(2)
+    (SHARD_BYTES / panel_bytes / tokens.max(1)).next_multiple_of(2).max(2)
 }
 
 /// The outputs of one shard's rows, for all tokens.

@@ -308,6 +308,27 @@ mod tests {
     }
 
     #[test]
+    fn one_token_has_the_same_bits_on_any_number_of_threads() {
+        // Enough weights that all threads are woken, in several shards.
+        let (rows, cols) = (1500, 700);
+        let trits = (0..rows * cols).map(|i| (i * 7 % 11 % 3) as i8 - 1).collect();
+        let scales = Scales::Rows((0..rows).map(|row| 1.0 / (row + 1) as f32).collect());
+        let matrix = Plain { rows, cols, trits, scales };
+        let q = vec![(0..cols).map(|i| (i * 37 % 255) as u8 as i8).collect()];
+        let case = Case { matrices: vec![matrix], q, q_scales: vec![3.7] };
+        let expected: Vec<f32> = (0..rows).map(|row| case.matrices[0].output(row, &case.q[0], 3.7)).collect();
+        for threads in 1..=4 {
+            let pool = Pool::new(threads).unwrap();
+            let packed = [case.matrices[0].pack(&pool)];
+            assert!(packed[0].bytes() > 2 * INLINE_BYTES);
+            for isa in available() {
+                let outs = case.run(isa, &pool, &packed, 0..1);
+                assert_eq!(outs[0].as_slice(), expected, "{} on {threads} threads", isa.name());
+            }
+        }
+    }
+
+    #[test]
     fn shapes_of_nothing_give_nothing() {
         let pool = Pool::new(2).unwrap();
         for (rows, cols, tokens) in [(0, 5, 2), (5, 0, 2), (5, 5, 0)] {

@@ -79,9 +79,15 @@ pub(in crate::arch) trait Lanes: Copy {
 
 /// Writes operations of [`Lanes`] whose bodies are compiled with `$features`, so
 /// that intrinsics need no `unsafe` in them.
+///
+/// Keep a body to a dozen instructions. An attribute cannot force it inline (Rust has
+/// no `inline(always)` beside `target_feature` yet), and one of fifty was left out of
+/// line, at a third of the speed; longer operations are `#[inline(always)]` methods
+/// that call such short ones.
 #[cfg(target_arch = "x86_64")]
 macro_rules! lanes_ops {
-    ($features:literal: $(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? $body:block)*) => {$(
+    ($features:literal: $($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? $body:block)*) => {$(
+        $(#[$doc])*
         #[inline(always)]
         fn $name(self, $($arg: $ty),*) $(-> $ret)? {
             #[target_feature(enable = $features)]

@@ -1,7 +1,6 @@
 //! Sixteen lanes as two 256-bit registers.
 
 use std::arch::x86_64::*;
-use std::hint::black_box;
 
 use super::Avx2;
 use crate::arch::generic::{LANES, Lanes, lanes_ops};
@@ -64,40 +63,12 @@ impl Lanes for Avx2 {
             let low = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[0]);
             let high = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[1]);
             let halves = _mm256_set_m128i(high, low);
-            store_si256(halves, out);
+            // SAFETY: `out` is 32 writable bytes, and the store has no alignment needs.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), halves) }
         }
         fn load_bf16(x: &[u8; 2 * LANES]) -> V {
             let (halves, _) = x.as_chunks::<16>();
             [from_bf16(load_bytes(&halves[0])), from_bf16(load_bytes(&halves[1]))]
-        }
-        fn load_six_bit(low: &[u8; 64], high: &[u8; 32], part: usize) -> [V; 4] {
-            // A code's bytes become 0x80 | 2c and 0x3f, the upper half of 1 + c / 64.
-            // Shifts work on 16 bits; the masks drop what came from the neighbour.
-            let part = _mm_cvtsi64_si128(4 * part as i64);
-            let high = _mm256_srl_epi16(load_si256(high), part);
-            let high = [_mm256_slli_epi16::<5>(high), _mm256_slli_epi16::<3>(high)];
-            let (low, _) = low.as_chunks::<32>();
-            let mut halves = [[0; 32]; 4];
-            for k in 0..2 {
-                let low = _mm256_slli_epi16::<1>(_mm256_srl_epi16(load_si256(&low[k]), part));
-                let low = _mm256_and_si256(low, _mm256_set1_epi8(0x1e));
-                let high = _mm256_and_si256(high[k], _mm256_set1_epi8(0x60));
-                let byte = _mm256_or_si256(_mm256_or_si256(low, _mm256_set1_epi8(i8::MIN)), high);
-                let top = _mm256_set1_epi8(0x3f);
-                store_si256(_mm256_unpacklo_epi8(byte, top), &mut halves[2 * k]);
-                store_si256(_mm256_unpackhi_epi8(byte, top), &mut halves[2 * k + 1]);
-            }
-            // Through memory, where a broadcast is part of the load: see `Q6K::scales`.
-            let halves = black_box(halves);
-            let mut out = [[_mm256_setzero_ps(); 2]; 4];
-            for k in 0..2 {
-                // Unpacking works within 128 bits: codes 0..8 and 16..24, 8..16 and 24..32.
-                let (even, _) = halves[2 * k].as_chunks::<16>();
-                let (odd, _) = halves[2 * k + 1].as_chunks::<16>();
-                out[2 * k] = [from_upper_halves(&even[0]), from_upper_halves(&odd[0])];
-                out[2 * k + 1] = [from_upper_halves(&even[1]), from_upper_halves(&odd[1])];
-            }
-            out
         }
         fn half(x: &[u8; 2]) -> f32 {
             _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(u16::from_le_bytes(*x)))))
@@ -108,6 +79,43 @@ impl Lanes for Avx2 {
             // SAFETY: a prefetch of any address has no effect but on time.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(ahead).cast()) }
         }
+    }
+
+    #[inline(always)]
+    fn load_six_bit(self, low: &[u8; 64], high: &[u8; 32], part: usize) -> [V; 4] {
+        let (low, _) = low.as_chunks::<32>();
+        let [first, second] = self.high_bits(high, part);
+        let first = self.six_bit_codes(&low[0], first, part);
+        let second = self.six_bit_codes(&low[1], second, part);
+        [
+            self.low_half_from_i8(first),
+            self.high_half_from_i8(first),
+            self.low_half_from_i8(second),
+            self.high_half_from_i8(second),
+        ]
+    }
+}
+
+/// The steps of [`Lanes::load_six_bit`].
+impl Avx2 {
+    lanes_ops! { "avx2,fma,f16c":
+        /// Bits 5..4 of two times 32 codes; shifts work on 16 bits, and the mask drops what came from the neighbour.
+        fn high_bits(high: &[u8; 32], part: usize) -> [__m256i; 2] {
+            let high = _mm256_srl_epi16(load_si256(high), _mm_cvtsi64_si128(4 * part as i64));
+            let mask = _mm256_set1_epi8(0x30);
+            [
+                _mm256_and_si256(_mm256_slli_epi16::<4>(high), mask),
+                _mm256_and_si256(_mm256_slli_epi16::<2>(high), mask),
+            ]
+        }
+        /// 32 codes, less 32.
+        fn six_bit_codes(low: &[u8; 32], high: __m256i, part: usize) -> __m256i {
+            let low = _mm256_srl_epi16(load_si256(low), _mm_cvtsi64_si128(4 * part as i64));
+            let codes = _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi8(0x0f)), high);
+            _mm256_sub_epi8(codes, _mm256_set1_epi8(32))
+        }
+        fn low_half_from_i8(x: __m256i) -> V { from_i8(_mm256_castsi256_si128(x)) }
+        fn high_half_from_i8(x: __m256i) -> V { from_i8(_mm256_extracti128_si256::<1>(x)) }
     }
 }
 
@@ -130,13 +138,6 @@ fn store_ps(x: __m256, out: &mut [f32; 8]) {
 fn load_si256(x: &[u8; 32]) -> __m256i {
     // SAFETY: `x` is 32 readable bytes, and the load has no alignment needs.
     unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
-}
-
-#[target_feature(enable = "avx2")]
-#[inline]
-fn store_si256(x: __m256i, out: &mut [u8; 32]) {
-    // SAFETY: `out` is 32 writable bytes, and the store has no alignment needs.
-    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), x) }
 }
 
 #[target_feature(enable = "avx2")]
@@ -185,16 +186,4 @@ fn from_i8(x: __m128i) -> V {
 #[inline]
 fn from_bf16(x: __m128i) -> __m256 {
     _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x)))
-}
-
-/// Eight numbers whose upper halves are given and whose lower halves are zero.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn from_upper_halves(x: &[u8; 16]) -> __m256 {
-    const ZERO: i8 = i8::MIN;
-    let places = _mm256_setr_epi8(
-        ZERO, ZERO, 0, 1, ZERO, ZERO, 2, 3, ZERO, ZERO, 4, 5, ZERO, ZERO, 6, 7, //
-        ZERO, ZERO, 8, 9, ZERO, ZERO, 10, 11, ZERO, ZERO, 12, 13, ZERO, ZERO, 14, 15,
-    );
-    _mm256_castsi256_ps(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load_bytes(x)), places))
 }

@@ -1,7 +1,6 @@
 //! Sixteen lanes as one 512-bit register.
 
 use std::arch::x86_64::*;
-use std::hint::black_box;
 
 use super::Avx512Vnni;
 use crate::arch::generic::{LANES, Lanes, lanes_ops};
@@ -10,12 +9,6 @@ type V = __m512;
 
 /// Round to nearest even, and raise no exception flags.
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-
-/// Bitwise `if c { a } else { b }`, as the truth table of `(a, b, c)` in binary from 111 down to 000.
-const SELECT: i32 = 0b1110_0100;
-
-/// Bitwise `a & b | c`.
-const AND_OR: i32 = 0b1110_1010;
 
 impl Lanes for Avx512Vnni {
     type F32 = V;
@@ -61,7 +54,9 @@ impl Lanes for Avx512Vnni {
             unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), bytes) }
         }
         fn load_i8(x: &[u8; LANES]) -> V {
-            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(load_si128(x)))
+            // SAFETY: `x` is sixteen readable bytes, and the load has no alignment needs.
+            let x = unsafe { _mm_loadu_si128(x.as_ptr().cast()) };
+            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x))
         }
         fn load_f32(x: &[u8; 4 * LANES]) -> V {
             // SAFETY: `x` is 64 readable bytes, and the load has no alignment needs.
@@ -76,22 +71,6 @@ impl Lanes for Avx512Vnni {
         fn load_bf16(x: &[u8; 2 * LANES]) -> V {
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(load_si256(x))))
         }
-        fn load_six_bit(low: &[u8; 64], high: &[u8; 32], part: usize) -> [V; 4] {
-            // A code's byte becomes 0x80 | 2c, which with 0x3f above it is the upper half of 1 + c / 64.
-            // Rotations work on 32 bits; the masks drop what came from the neighbour.
-            let part = _mm512_set1_epi32(4 * part as i32);
-            let low = _mm512_rolv_epi32(load_si512(low), _mm512_sub_epi32(_mm512_set1_epi32(1), part));
-            let places = _mm512_inserti64x4::<1>(_mm512_set1_epi32(5), _mm256_set1_epi32(3));
-            let high = _mm512_rolv_epi32(_mm512_broadcast_i64x4(load_si256(high)), _mm512_sub_epi32(places, part));
-            let bits = _mm512_ternarylogic_epi32::<SELECT>(low, high, _mm512_set1_epi8(0x1e));
-            let bytes = _mm512_ternarylogic_epi32::<AND_OR>(bits, _mm512_set1_epi8(0x7e), _mm512_set1_epi8(i8::MIN));
-            let mut codes = [0; 64];
-            store_si512(bytes, &mut codes);
-            // Through memory, where a broadcast is part of the load: see `Q6K::scales`.
-            let codes = black_box(codes);
-            let (codes, _) = codes.as_chunks::<16>();
-            [from_fractions(&codes[0]), from_fractions(&codes[1]), from_fractions(&codes[2]), from_fractions(&codes[3])]
-        }
         fn half(x: &[u8; 2]) -> f32 {
             _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(u16::from_le_bytes(*x)))))
         }
@@ -101,6 +80,36 @@ impl Lanes for Avx512Vnni {
             // SAFETY: a prefetch of any address has no effect but on time.
             unsafe { _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(ahead).cast()) }
         }
+    }
+
+    #[inline(always)]
+    fn load_six_bit(self, low: &[u8; 64], high: &[u8; 32], part: usize) -> [V; 4] {
+        let [a, b, c, d] = self.quarters(self.six_bit_codes(low, self.high_bits(high, part), part));
+        [self.from_i8(a), self.from_i8(b), self.from_i8(c), self.from_i8(d)]
+    }
+}
+
+/// The steps of [`Lanes::load_six_bit`].
+impl Avx512Vnni {
+    lanes_ops! { "avx512f,avx512bw,avx512vl,avx2,fma,f16c":
+        /// Bits 5..4 of 64 codes; shifts work on 16 bits, and the mask drops what came from the neighbour.
+        fn high_bits(high: &[u8; 32], part: usize) -> __m512i {
+            let high = _mm256_srl_epi16(load_si256(high), _mm_cvtsi64_si128(4 * part as i64));
+            let (first, second) = (_mm256_slli_epi16::<4>(high), _mm256_slli_epi16::<2>(high));
+            _mm512_and_si512(_mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second), _mm512_set1_epi8(0x30))
+        }
+        /// 64 codes, less 32.
+        fn six_bit_codes(low: &[u8; 64], high: __m512i, part: usize) -> __m512i {
+            let low = _mm512_srl_epi16(load_si512(low), _mm_cvtsi64_si128(4 * part as i64));
+            let codes = _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi8(0x0f)), high);
+            _mm512_sub_epi8(codes, _mm512_set1_epi8(32))
+        }
+        fn quarters(x: __m512i) -> [__m128i; 4] {
+            let (low, high) = (_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64::<1>(x));
+            let quarters = [_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low)];
+            [quarters[0], quarters[1], _mm256_castsi256_si128(high), _mm256_extracti128_si256::<1>(high)]
+        }
+        fn from_i8(x: __m128i) -> V { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x)) }
     }
 }
 
@@ -116,30 +125,4 @@ fn load_si256(x: &[u8; 32]) -> __m256i {
 fn load_si512(x: &[u8; 64]) -> __m512i {
     // SAFETY: `x` is 64 readable bytes, and the load has no alignment needs.
     unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn store_si512(x: __m512i, out: &mut [u8; 64]) {
-    // SAFETY: `out` is 64 writable bytes, and the store has no alignment needs.
-    unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), x) }
-}
-
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn load_si128(x: &[u8; 16]) -> __m128i {
-    // SAFETY: `x` is 16 readable bytes, and the load has no alignment needs.
-    unsafe { _mm_loadu_si128(x.as_ptr().cast()) }
-}
-
-/// Sixteen numbers whose bits 31..24 are 0x3f, bits 23..16 as given, and the others zero.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-fn from_fractions(x: &[u8; 16]) -> V {
-    // Byte 2 of lane g takes byte g of the 128 bits that the lane belongs to; all hold the same.
-    let third_bytes = 0x4444_4444_4444_4444;
-    let lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    let places = _mm512_slli_epi32::<16>(lanes);
-    let bytes = _mm512_broadcast_i32x4(load_si128(x));
-    _mm512_castsi512_ps(_mm512_mask_shuffle_epi8(_mm512_set1_epi32(0x3f00_0000), third_bytes, bytes, places))
 }

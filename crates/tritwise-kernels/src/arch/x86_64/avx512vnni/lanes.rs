@@ -85,7 +85,7 @@ impl Lanes for Avx512Vnni {
     #[inline(always)]
     fn load_six_bit(self, low: &[u8; 64], high: &[u8; 32], part: usize) -> [V; 4] {
         let [a, b, c, d] = self.quarters(self.six_bit_codes(low, self.high_bits(high, part), part));
-        [self.from_i8(a), self.from_i8(b), self.from_i8(c), self.from_i8(d)]
+        [self.widened(a), self.widened(b), self.widened(c), self.widened(d)]
     }
 }
 
@@ -109,7 +109,7 @@ impl Avx512Vnni {
             let quarters = [_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low)];
             [quarters[0], quarters[1], _mm256_castsi256_si128(high), _mm256_extracti128_si256::<1>(high)]
         }
-        fn from_i8(x: __m128i) -> V { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x)) }
+        fn widened(x: __m128i) -> V { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x)) }
     }
 }
 

@@ -22,7 +22,7 @@ struct Args {
     #[command(flatten)]
     model: ModelPath,
     /// The text to continue.
-    #[arg(long, short, default_value = "Once upon a time there was a king")]
+    #[arg(long, short, default_value = "Once upon a time there was a king who had three sons.")]
     prompt: String,
     /// Most tokens to make.
     #[arg(long = "max-tokens", short = 'n', value_name = "TOKENS", default_value_t = 256)]
@@ -31,7 +31,7 @@ struct Args {
     #[arg(long, short, default_value_t = 0)]
     seed: u64,
     /// Temperature; 0 always takes the likeliest token.
-    #[arg(long, default_value_t = 0.8)]
+    #[arg(long, default_value_t = 0.7)]
     temp: f32,
     /// Draw from the K likeliest tokens; 0 for all.
     #[arg(long, value_name = "K", default_value_t = 40)]
@@ -42,8 +42,8 @@ struct Args {
     /// Drop tokens less than P times as likely as the likeliest; 0 for none.
     #[arg(long, value_name = "P", default_value_t = 0.05)]
     min_p: f32,
-    /// Make recent tokens less likely; 1 leaves them.
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    /// Make recent tokens less likely, which small models need; 1 leaves them.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.15)]
     repetition_penalty: f32,
     /// End where the text reaches TEXT; can be given several times.
     #[arg(long, value_name = "TEXT")]

@@ -209,6 +209,9 @@ fn check(config: &Config, context: usize) -> Result<(), Error> {
     if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
         return refuse(format!("{name} is 0"));
     }
+    if context > MAX_CONTEXT {
+        return refuse(format!("a context of {context} tokens is more than the {MAX_CONTEXT} that can be set up"));
+    }
     if !config.heads.is_multiple_of(config.kv_heads) {
         return refuse(format!("{} heads cannot share {} KV heads evenly", config.heads, config.kv_heads));
     }
@@ -223,6 +226,9 @@ fn check(config: &Config, context: usize) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// Positions at most, so that a slip of the finger does not ask for all memory.
+const MAX_CONTEXT: usize = 1 << 24;
 
 /// Counts weights and reports.
 struct Meter<'a> {

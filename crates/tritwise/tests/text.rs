@@ -165,6 +165,14 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn an_absurd_context_is_refused() {
+    for context in [0, usize::MAX] {
+        let error = Model::builder().context(context).open(fixture()).expect_err("no such memory").to_string();
+        assert!(error.contains("context"), "{error}");
+    }
+}
+
+#[test]
 fn an_unknown_instruction_set_is_refused_with_those_there_are() {
     let error = Model::builder().isa("z80").open(fixture()).expect_err("no such CPU").to_string();
     assert!(error.contains("z80") && error.contains("scalar"), "{error}");

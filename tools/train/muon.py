@@ -38,9 +38,10 @@ def orthogonalise(batch: Tensor, steps: int = 5) -> Tensor:
 class Muon:
     """Muon with Nesterov momentum and decoupled weight decay, over matrices grouped by shape."""
 
-    def __init__(self, params: dict[str, Tensor]) -> None:
+    def __init__(self, params: dict[str, Tensor], momentum: dict[str, Tensor]) -> None:
+        """`momentum` holds one tensor per parameter: the optimizer's state, kept by the caller."""
         self.params = params
-        self.momentum = {name: torch.zeros_like(p) for name, p in params.items()}
+        self.momentum = momentum
         self.groups: dict[tuple[int, int], list[str]] = {}
         for name, p in params.items():
             self.groups.setdefault(tuple(p.shape), []).append(name)
@@ -57,22 +58,14 @@ class Muon:
             for name, update in zip(names, orthogonalise(torch.stack(updates))):
                 self.params[name].mul_(1 - lr * weight_decay).sub_(update, alpha=scale)
 
-    def state(self) -> dict:
-        return {"momentum": self.momentum}
-
-    def load(self, state: dict) -> None:
-        for name, value in state["momentum"].items():
-            self.momentum[name].copy_(value)
-
 
 class AdamW:
     """AdamW (arXiv 1711.05101) for the embedding and the norm gains."""
 
-    def __init__(self, params: dict[str, Tensor], betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-10) -> None:
-        self.params, self.betas, self.eps = params, betas, eps
-        self.steps = 0
-        self.first = {name: torch.zeros_like(p) for name, p in params.items()}
-        self.second = {name: torch.zeros_like(p) for name, p in params.items()}
+    def __init__(self, params: dict[str, Tensor], first: dict[str, Tensor], second: dict[str, Tensor], steps: int) -> None:
+        """`first` and `second` hold the running moments after `steps` updates: state kept by the caller."""
+        self.params, self.first, self.second, self.steps = params, first, second, steps
+        self.betas, self.eps = (0.9, 0.95), 1e-10
 
     @torch.no_grad()
     def step(self, grads: dict[str, Tensor], lr: float, weight_decay: float) -> None:
@@ -87,12 +80,3 @@ class AdamW:
             if p.dim() == 2:
                 p.mul_(1 - lr * weight_decay)
             p.addcdiv_(self.first[name] / bias1, (self.second[name] / bias2).sqrt_().add_(self.eps), value=-lr)
-
-    def state(self) -> dict:
-        return {"steps": self.steps, "first": self.first, "second": self.second}
-
-    def load(self, state: dict) -> None:
-        self.steps = state["steps"]
-        for mine, theirs in ((self.first, state["first"]), (self.second, state["second"])):
-            for name, value in theirs.items():
-                mine[name].copy_(value)

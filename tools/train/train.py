@@ -14,6 +14,10 @@ The hidden matrices are trained by Muon, the embedding and norm gains by
 AdamW. A checkpoint (weights and optimizer state) is written every few minutes
 and whenever training ends; --resume continues from it.
 
+Each CPU core gets a worker process with one thread, which does its share of
+the batch alone. The workers meet twice a step, not in every operation as the
+threads of one process do, so a core that is busy elsewhere costs little.
+
 Example:
     python tokenizer.py --corpus train.txt --out run/tokenizer.json
     python train.py --corpus train.txt --heldout heldout.txt --run run --minutes 110
@@ -32,6 +36,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.multiprocessing
 from tokenizers import Tokenizer
 
 import evaluate
@@ -147,7 +152,7 @@ def arguments() -> argparse.Namespace:
     recipe = parser.add_argument_group("recipe (fractions are of the time allowed)")
     recipe.add_argument("--stages", type=parse_stages, default="0:128x32,0.15:256x24,0.55:512x16",
                         help="FROM:LENGTHxWINDOWS, comma-separated: window length and windows per step (default %(default)s)")
-    recipe.add_argument("--micro-tokens", type=int, default=2048, help="tokens per forward and backward pass (default 2048)")
+    recipe.add_argument("--micro-tokens", type=int, default=1024, help="tokens per forward and backward pass (default 1024)")
     recipe.add_argument("--quantise-from", type=float, default=0.15, help="when ternary weights and int8 activations begin (default 0.15)")
     recipe.add_argument("--warmup", type=float, default=0.01, help="end of the rate's warm-up (default 0.01)")
     recipe.add_argument("--decay-from", type=float, default=0.45, help="end of the rate's plateau (default 0.45)")
@@ -159,61 +164,111 @@ def arguments() -> argparse.Namespace:
     recipe.add_argument("--decay-until", type=float, default=0.6, help="when weight decay stops (default 0.6)")
     recipe.add_argument("--opening-share", type=float, default=0.15, help="share of windows that begin with <|story|> (default 0.15)")
     recipe.add_argument("--seed", type=int, default=1)
-    recipe.add_argument("--threads", type=int, default=2)
+    recipe.add_argument("--workers", type=int, default=2, help="processes that share each batch (default 2)")
+    recipe.add_argument("--threads", type=int, default=2, help="CPU threads of all workers together (default 2)")
     return parser.parse_args()
 
 
-def main() -> None:
-    args = arguments()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
+def views(flat: torch.Tensor, shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
+    """Cut a flat tensor into named parts that share its memory."""
+    parts = flat.split([shape.numel() for shape in shapes.values()])
+    return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts)}
 
-    tokenizer = Tokenizer.from_file(str(args.run / "tokenizer.json"))
-    config = M.Config(tokenizer.get_vocab_size(), args.hidden, args.ffn, args.layers, args.heads, args.kv_heads, args.context)
-    masters = M.init_masters(config, args.seed)
-    is_hidden_matrix = {name: p.dim() == 2 and "embed" not in name for name, p in masters.items()}
-    muon = Muon({name: p for name, p in masters.items() if is_hidden_matrix[name]})
-    adam = AdamW({name: p for name, p in masters.items() if not is_hidden_matrix[name]})
-    step = tokens_seen = 0
-    already = 0.0
-    checkpoint = args.run / "checkpoint.pt"
-    if args.resume:
-        state = torch.load(checkpoint)
-        assert state["config"] == config.to_dict(), "the checkpoint has other sizes"
-        for name, value in state["masters"].items():
-            masters[name].copy_(value)
-        muon.load(state["muon"])
-        adam.load(state["adam"])
-        step, tokens_seen, already = state["step"], state["tokens"], state["elapsed"]
-    clock = Clock(args.minutes, args.until, already)
 
-    print("encoding the corpus ...", flush=True)
-    ids = encode_training_text(tokenizer, args.corpus)
-    newline = tokenizer.encode("\n").ids[0]
-    data = Windows(ids, newline, args.opening_share, seed=args.seed + step)
-    heldout = args.heldout.read_text("utf-8")
-    heldout_ids, heldout_sizes = encode_verbatim(tokenizer, heldout[: args.eval_bytes])
-    count = sum(p.numel() for p in masters.values())
-    print(f"{count / 1e6:.2f} M parameters, {len(ids) / 1e6:.2f} M tokens of training text, {clock.total / 60:.0f} minutes", flush=True)
+class Shared:
+    """Everything the worker processes have in common, in shared memory.
 
-    log_path = args.run / "log.csv"
-    new_log = not (args.resume and log_path.exists())
-    log = open(log_path, "w" if new_log else "a", newline="")
-    rows = csv.writer(log)
-    if new_log:
-        rows.writerow(["seconds", "progress", "step", "tokens", "rate", "train_nats_per_token", "tokens_per_second", "heldout_bits_per_byte"])
+    The workers take turns by barriers, so no lock is needed: between two
+    barriers each part has one writer.
+    """
 
-    def save_checkpoint() -> None:
-        save(checkpoint, {"config": config.to_dict(), "masters": masters, "muon": muon.state(), "adam": adam.state(),
-                          "step": step, "tokens": tokens_seen, "elapsed": clock.elapsed()})
+    def __init__(self, config: M.Config, seed: int, workers: int) -> None:
+        initial = M.init_masters(config, seed)
+        self.shapes = {name: p.shape for name, p in initial.items()}
+        count = sum(p.numel() for p in initial.values())
+        self.masters = torch.cat([p.flatten() for p in initial.values()]).share_memory_()
+        # Optimizer state: `first` is Muon's momentum and AdamW's first moment, `second` AdamW's second moment.
+        self.first = torch.zeros(count).share_memory_()
+        self.second = torch.zeros(count).share_memory_()
+        self.grads = torch.zeros(workers, count).share_memory_()
+        self.nats = torch.zeros(workers, dtype=torch.float64).share_memory_()
+        self.progress = torch.zeros(1, dtype=torch.float64).share_memory_()
+        self.barrier = torch.multiprocessing.get_context("spawn").Barrier(workers)
+
+    def views(self, flat: torch.Tensor) -> dict[str, torch.Tensor]:
+        return views(flat, self.shapes)
+
+
+@dataclass
+class Position:
+    """How far training has come."""
+
+    step: int = 0
+    tokens: int = 0
+    elapsed: float = 0.0
+
+
+class Log:
+    """log.csv, and the progress line on the terminal."""
+
+    HEAD = ["seconds", "progress", "step", "tokens", "rate", "train_nats_per_token", "tokens_per_second", "heldout_bits_per_byte"]
+
+    def __init__(self, path: Path, append: bool) -> None:
+        append = append and path.exists()
+        self.file = open(path, "a" if append else "w", newline="")
+        self.rows = csv.writer(self.file)
+        if not append:
+            self.rows.writerow(self.HEAD)
+
+    def write(self, at: Position, progress: float, factor: float, nats: float, speed: float, bits: float | None) -> None:
+        self.rows.writerow([f"{at.elapsed:.0f}", f"{progress:.4f}", at.step, at.tokens, f"{factor:.4f}", f"{nats:.4f}", f"{speed:.0f}",
+                            f"{bits:.4f}" if bits else ""])
+        self.file.flush()
+        bar = "#" * int(progress * 20)
+        line = f"[{bar:<20}] {progress:6.1%} step {at.step} {at.tokens / 1e6:.2f} M tokens {nats:.3f} nats {speed:.0f} tok/s"
+        print(f"\r{line}" + (f"  held-out {bits:.4f} bits per byte\n" if bits else "  "), end="", flush=True)
+
+
+def work(rank: int, args: argparse.Namespace, config: M.Config, shared: Shared, ids: np.ndarray, newline: int,
+         clock: Clock, at: Position) -> None:
+    """One worker process. All see the same batch; each takes its share of the windows, then of the matrices to update.
+
+    Worker 0 also keeps the clock, the embedding and the norms, the log, the evaluations and the checkpoints.
+    """
+    torch.set_num_threads(max(1, args.threads // args.workers))
+    lead = rank == 0
+    masters, first, second = (shared.views(flat) for flat in (shared.masters, shared.first, shared.second))
+    grads_here, grads_all = shared.views(shared.grads[rank]), [shared.views(g) for g in shared.grads]
+    hidden = [name for name, p in masters.items() if p.dim() == 2 and "embed" not in name]
+    hidden.sort(key=lambda name: tuple(masters[name].shape))
+    mine = hidden[rank :: args.workers]
+    muon = Muon({name: masters[name] for name in mine}, first)
+    others = [name for name in masters if name not in hidden] if lead else []
+    adam = AdamW({name: masters[name] for name in others}, first, second, at.step)
+    data = Windows(ids, newline, args.opening_share, seed=args.seed + at.step)
+    compiled: dict[tuple[int, bool], object] = {}
+
+    if lead:
+        log = Log(args.run / "log.csv", args.resume)
+        tokenizer = Tokenizer.from_file(str(args.run / "tokenizer.json"))
+        heldout = encode_verbatim(tokenizer, args.heldout.read_text("utf-8")[: args.eval_bytes])
+        last_checkpoint = last_eval = last_row = clock.elapsed()
+        row_nats = row_tokens = 0.0
 
     def heldout_score(quantised: bool) -> float:
-        return evaluate.score(evaluate.own_model(masters, config, quantised), heldout_ids, heldout_sizes).bits_per_byte
+        return evaluate.score(evaluate.own_model(masters, config, quantised), *heldout).bits_per_byte
 
-    compiled: dict[tuple[int, bool], object] = {}
-    last_checkpoint = last_eval = last_row = clock.elapsed()
-    row_nats = row_tokens = 0.0
-    while (progress := clock.progress()) < 1:
+    def save_checkpoint() -> None:
+        save(args.run / "checkpoint.pt", {"config": config.to_dict(), "masters": masters, "first": first, "second": second,
+                                          "step": at.step, "tokens": at.tokens, "elapsed": at.elapsed})
+
+    while True:
+        if lead:
+            shared.progress[0] = clock.progress()
+        shared.barrier.wait()  # the masters are up to date
+        progress = shared.progress.item()
+        if progress >= 1:
+            break
         stage = [s for s in args.stages if s.start <= progress][-1]
         quantised = progress >= args.quantise_from
         key = (stage.length, quantised)
@@ -222,44 +277,71 @@ def main() -> None:
             compiled[key] = torch.compile(partial(M.loss, cos=cos, sin=sin, config=config, quantised=quantised), dynamic=False)
 
         weights = M.materialise(masters, config, quantised, torch.bfloat16)
-        batch = data.next(stage.windows, stage.length)
+        batch = data.next(stage.windows, stage.length)[rank :: args.workers]
         batch_tokens = stage.windows * stage.length
+        shared.nats[rank] = 0
         for micro in batch.split(max(1, args.micro_tokens // stage.length)):
             nats = compiled[key](weights, micro[:, :-1].contiguous(), micro[:, 1:].contiguous())
             (nats / batch_tokens).backward()
-            row_nats += nats.item()
+            shared.nats[rank] += nats.item()
+        for name, grad in M.gradients(weights, config).items():
+            grads_here[name].copy_(grad)
+        shared.barrier.wait()  # the gradients are complete
 
         factor = learning_rate(progress, args.warmup, args.decay_from)
         decay = progress < args.decay_until
-        grads = M.gradients(weights, config)
-        muon.step(grads, factor * args.muon_rate, args.momentum, args.muon_decay * decay)
-        adam.step(grads, factor * args.adam_rate, args.adam_decay * decay)
-        step += 1
-        tokens_seen += batch_tokens
-        row_tokens += batch_tokens
+        summed = {name: torch.stack([g[name] for g in grads_all]).sum(0) for name in (*mine, *others)}
+        muon.step(summed, factor * args.muon_rate, args.momentum, args.muon_decay * decay)
+        adam.step(summed, factor * args.adam_rate, args.adam_decay * decay)
+        if not lead:
+            continue
 
-        now = clock.elapsed()
+        at.step += 1
+        at.tokens += batch_tokens
+        at.elapsed = now = clock.elapsed()
+        row_nats += shared.nats.sum().item()
+        row_tokens += batch_tokens
         evaluate_now = now - last_eval > args.eval_minutes * 60
-        if step % 10 == 0 or evaluate_now:
-            train_nats, speed = row_nats / row_tokens, row_tokens / (now - last_row)
-            if not math.isfinite(train_nats):
-                raise SystemExit(f"\nthe loss is {train_nats} at step {step}; the last checkpoint is intact")
+        if at.step % 10 == 0 or evaluate_now:
+            nats = row_nats / row_tokens
+            if not math.isfinite(nats):
+                raise SystemExit(f"\nthe loss is {nats} at step {at.step}; the last checkpoint is intact")
             bits = heldout_score(quantised) if evaluate_now else None
-            rows.writerow([f"{now:.0f}", f"{progress:.4f}", step, tokens_seen, f"{factor:.4f}", f"{train_nats:.4f}", f"{speed:.0f}",
-                           f"{bits:.4f}" if bits else ""])
-            log.flush()
-            bar = "#" * int(progress * 20)
-            line = f"[{bar:<20}] {progress:6.1%} step {step} {tokens_seen / 1e6:.2f} M tokens {train_nats:.3f} nats {speed:.0f} tok/s"
-            print(f"\r{line}" + (f"  held-out {bits:.4f} bits per byte\n" if bits else "  "), end="", flush=True)
-            last_row, row_nats, row_tokens = clock.elapsed(), 0.0, 0.0
+            log.write(at, progress, factor, nats, row_tokens / (now - last_row), bits)
+            last_row, row_nats, row_tokens = now, 0.0, 0.0
             if evaluate_now:
                 last_eval = now
         if now - last_checkpoint > args.checkpoint_minutes * 60:
             save_checkpoint()
             last_checkpoint = now
 
-    save_checkpoint()
-    print(f"\ndone: {step} steps, {tokens_seen / 1e6:.2f} M tokens, held-out {heldout_score(True):.4f} bits per byte (first {args.eval_bytes} characters)")
+    if lead:
+        save_checkpoint()
+        print(f"\ndone: {at.step} steps, {at.tokens / 1e6:.2f} M tokens, "
+              f"held-out {heldout_score(True):.4f} bits per byte (first {args.eval_bytes} characters)")
+
+
+def main() -> None:
+    args = arguments()
+    tokenizer = Tokenizer.from_file(str(args.run / "tokenizer.json"))
+    config = M.Config(tokenizer.get_vocab_size(), args.hidden, args.ffn, args.layers, args.heads, args.kv_heads, args.context)
+    shared = Shared(config, args.seed, args.workers)
+    at = Position()
+    if args.resume:
+        state = torch.load(args.run / "checkpoint.pt")
+        assert state["config"] == config.to_dict(), "the checkpoint has other sizes"
+        for flat, kind in ((shared.masters, "masters"), (shared.first, "first"), (shared.second, "second")):
+            for name, view in shared.views(flat).items():
+                view.copy_(state[kind][name])
+        at = Position(state["step"], state["tokens"], state["elapsed"])
+    clock = Clock(args.minutes, args.until, at.elapsed)
+
+    print("encoding the corpus ...", flush=True)
+    ids = encode_training_text(tokenizer, args.corpus)
+    newline = tokenizer.encode("\n").ids[0]
+    print(f"{shared.masters.numel() / 1e6:.2f} M parameters, {len(ids) / 1e6:.2f} M tokens of training text, "
+          f"{clock.total / 60:.0f} minutes", flush=True)
+    torch.multiprocessing.spawn(work, (args, config, shared, ids, newline, clock, at), nprocs=args.workers)
 
 
 if __name__ == "__main__":

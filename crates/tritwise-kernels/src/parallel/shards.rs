@@ -37,18 +37,18 @@ pub(crate) fn for_each_shard<T: Send>(
 
 /// Hands out the numbers below `count`, each once, to whichever thread asks.
 #[derive(Debug)]
-struct Cursor {
+pub(super) struct Cursor {
     next: AtomicUsize,
     count: usize,
 }
 
 impl Cursor {
-    pub(crate) fn new(count: usize) -> Self {
+    pub(super) fn new(count: usize) -> Self {
         Self { next: AtomicUsize::new(0), count }
     }
 
     /// A number that no other call returned, or `None` when all are out.
-    pub(crate) fn next(&self) -> Option<usize> {
+    pub(super) fn next(&self) -> Option<usize> {
         // Relaxed: the number itself is the only message. What the pieces are
         // made of reached this thread, and what it writes leaves it, through the pool.
         self.next

@@ -22,7 +22,7 @@ struct Args {
     #[command(flatten)]
     model: ModelPath,
     /// The text to continue.
-    #[arg(long, short, default_value = "Once upon a time there was a king who had three sons.")]
+    #[arg(long, short, default_value = "The little girl looked at the dragon")]
     prompt: String,
     /// Most tokens to make.
     #[arg(long = "max-tokens", short = 'n', value_name = "TOKENS", default_value_t = 256)]

@@ -16,7 +16,7 @@ ALLOWED = {
     "tritwise-sampling": {"libm", "rand_core", "rand_xoshiro", "thiserror"},
     "tritwise-kernels": {"bytemuck", "half", "libm", "memmap2", "thiserror", "tritwise-tensor"},
     "tritwise-loader": {
-        "half", "memmap2", "safetensors", "serde", "serde_json", "thiserror",
+        "half", "memmap2", "safetensors", "serde", "serde_json",
         "tritwise-gguf", "tritwise-tensor", "tritwise-tokenizer",
     },
     "tritwise-model": {"thiserror", "tritwise-kernels", "tritwise-tensor"},

@@ -84,8 +84,8 @@ fn gguf_files_we_write_give_the_same_logits() {
     }
 }
 
-/// Keys and values as the reference keeps them: rounded to F16, some activation
-/// in a hundred would fall on the other side of an int8 step.
+/// Keys and values as the reference keeps them. Rounded to F16, some activations
+/// fall on another int8 step, and the tolerance is exceeded.
 fn exact() -> ModelBuilder {
     Model::builder().kv(KvType::F32)
 }

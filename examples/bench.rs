@@ -100,8 +100,13 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result {
     let longest = args.p.iter().copied().chain(args.kv.iter().map(|kv| kv + args.n)).max().unwrap_or(args.n);
-    let compute =
-        |threads| Compute { threads, isa: args.isa.clone(), context: Some(longest.max(1)), i2s_layout: Layout::A };
+    let compute = |threads| Compute {
+        threads,
+        decode_threads: None,
+        isa: args.isa.clone(),
+        context: Some(longest.max(1)),
+        i2s_layout: Layout::A,
+    };
     let mut model = compute(args.threads.first().copied()).open(&args.model)?;
     let facts = Facts::of(&model)?;
     let threads = if args.threads.is_empty() { vec![model.threads()] } else { args.threads.clone() };

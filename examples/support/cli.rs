@@ -30,6 +30,9 @@ pub struct Compute {
     /// Threads to compute with [default: one per physical core].
     #[arg(long, short)]
     pub threads: Option<usize>,
+    /// Threads to decode with, one token at a time [default: as many as --threads].
+    #[arg(long, value_name = "THREADS")]
+    pub decode_threads: Option<usize>,
     /// Instruction set, e.g. `scalar` or `x86_64-avx2` [default: the best this CPU has, or $TRITWISE_ISA].
     #[arg(long)]
     pub isa: Option<String>,
@@ -69,6 +72,9 @@ impl Compute {
         let mut builder = Model::builder().i2s_layout(self.i2s_layout.into());
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
+        }
+        if let Some(threads) = self.decode_threads {
+            builder = builder.decode_threads(threads);
         }
         if let Some(isa) = &self.isa {
             builder = builder.isa(isa);

@@ -105,6 +105,7 @@ impl Inner {
 #[derive(Default)]
 pub struct ModelBuilder {
     threads: Option<usize>,
+    decode_threads: Option<usize>,
     isa: Option<String>,
     context: Option<usize>,
     kv: KvType,
@@ -117,6 +118,14 @@ impl ModelBuilder {
     /// changes no bit of any result.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
+        self
+    }
+
+    /// Threads for decoding, that is for one token at a time; by default as many
+    /// as [`threads`](Self::threads). Decoding waits for memory, which fewer cores
+    /// than a machine has may exhaust. The number changes no bit of any result.
+    pub fn decode_threads(mut self, threads: usize) -> Self {
+        self.decode_threads = Some(threads);
         self
     }
 
@@ -186,6 +195,9 @@ impl ModelBuilder {
         if let Some(threads) = self.threads {
             cpu = cpu.threads(threads);
         }
+        if let Some(threads) = self.decode_threads {
+            cpu = cpu.decode_threads(threads);
+        }
         if let Some(isa) = self.isa {
             cpu = cpu.isa(isa);
         }
@@ -221,6 +233,7 @@ impl fmt::Debug for ModelBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ModelBuilder")
             .field("threads", &self.threads)
+            .field("decode_threads", &self.decode_threads)
             .field("isa", &self.isa)
             .field("context", &self.context)
             .field("kv", &self.kv)

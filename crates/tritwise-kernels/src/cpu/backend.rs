@@ -68,15 +68,15 @@ impl Backend for CpuBackend {
     }
 
     fn quantize(&self, x: &Rows, norm: Option<&Norm>, out: &mut Quantized) {
-        quantize::quantize(self.isa, &self.pool, x, norm, out);
+        quantize::quantize(self.isa, self.pool(x.tokens()), x, norm, out);
     }
 
     fn matmul(&self, x: &Quantized, weights: &[&PackedMatrix], outs: &mut [&mut Rows]) {
-        matmul::matmul(self.isa, &self.pool, x, weights, outs);
+        matmul::matmul(self.isa, self.pool(x.tokens()), x, weights, outs);
     }
 
     fn rope(&self, x: &mut Rows, rows: Range<usize>, start: usize, rotary: &Rotary) {
-        rope::rope(self.isa, &self.pool, x, rows, start, rotary);
+        rope::rope(self.isa, self.pool(x.tokens()), x, rows, start, rotary);
     }
 
     fn attend(
@@ -90,18 +90,18 @@ impl Backend for CpuBackend {
         v: &Rows,
         out: &mut Rows,
     ) {
-        attend::attend(self.isa, &self.pool, layer, cache, start, rows, q, k, v, out);
+        attend::attend(self.isa, self.pool(q.tokens()), layer, cache, start, rows, q, k, v, out);
     }
 
     fn gate(&self, activation: Activation, gate: &mut Rows, up: &Rows) {
-        elementwise::gate(self.isa, &self.pool, activation, gate, up);
+        elementwise::gate(self.isa, self.pool(up.tokens()), activation, gate, up);
     }
 
     fn add(&self, x: &mut Rows, y: &Rows) {
-        elementwise::add(self.isa, &self.pool, x, y);
+        elementwise::add(self.isa, self.pool(y.tokens()), x, y);
     }
 
     fn logits(&self, x: &Rows, rows: &[usize], norm: &Norm, table: &Table, out: &mut [f32]) {
-        head::logits(self.isa, &self.pool, &self.head_input, x, rows, norm, table, out);
+        head::logits(self.isa, self.pool(x.tokens()), &self.head_input, x, rows, norm, table, out);
     }
 }

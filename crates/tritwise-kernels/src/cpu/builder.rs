@@ -17,6 +17,7 @@ const MAX_THREADS: usize = 1024;
 #[derive(Debug, Clone, Default)]
 pub struct CpuBuilder {
     threads: Option<usize>,
+    decode_threads: Option<usize>,
     isa: Option<String>,
     kv: KvType,
 }
@@ -57,6 +58,18 @@ impl CpuBuilder {
         self
     }
 
+    /// Threads for decoding; by default as many as [`CpuBuilder::threads`].
+    ///
+    /// Decoding is a batch of one token, whatever the operation: one row of activations.
+    /// It waits for memory, which a few cores can exhaust where a prompt has work for
+    /// all of them. Batches of more tokens (a prompt, several sequences side by side,
+    /// a draft to be checked) have [`CpuBuilder::threads`], and so has packing.
+    #[must_use]
+    pub fn decode_threads(mut self, threads: usize) -> Self {
+        self.decode_threads = Some(threads);
+        self
+    }
+
     /// How sequences keep their keys and values; by default in binary16.
     #[must_use]
     pub fn kv(mut self, kv: KvType) -> Self {
@@ -83,7 +96,7 @@ impl CpuBuilder {
     /// The backend.
     ///
     /// # Errors
-    /// The instruction set is not one of this CPU's; the number of threads is
+    /// The instruction set is not one of this CPU's; a number of threads is
     /// zero, absurd, or more than the system starts.
     pub fn build(self) -> Result<CpuBackend, CpuError> {
         let all = arch::available();
@@ -97,11 +110,21 @@ impl CpuBuilder {
             },
         };
         let threads = self.threads.unwrap_or_else(default_threads);
-        if !(1..=MAX_THREADS).contains(&threads) {
-            return Err(CpuError::Threads { threads });
+        let decode_threads = self.decode_threads.unwrap_or(threads);
+        for threads in [threads, decode_threads] {
+            if !(1..=MAX_THREADS).contains(&threads) {
+                return Err(CpuError::Threads { threads });
+            }
         }
-        let pool = Pool::new(threads).map_err(|source| CpuError::Spawn { threads, source })?;
-        Ok(CpuBackend { isa, pool, kv: self.kv, head_input: Default::default() })
+        let most = threads.max(decode_threads);
+        let all = Pool::new(most).map_err(|source| CpuError::Spawn { threads: most, source })?;
+        Ok(CpuBackend {
+            isa,
+            pool: all.limited_to(threads),
+            decode_pool: all.limited_to(decode_threads),
+            kv: self.kv,
+            head_input: Default::default(),
+        })
     }
 }
 
@@ -140,8 +163,20 @@ mod tests {
     #[test]
     fn absurd_numbers_of_threads_are_refused() {
         for threads in [0, MAX_THREADS + 1, usize::MAX] {
-            let error = CpuBackend::builder().threads(threads).build().unwrap_err();
-            assert!(matches!(error, CpuError::Threads { .. }), "{error}");
+            for builder in [CpuBackend::builder().threads(threads), CpuBackend::builder().decode_threads(threads)] {
+                let error = builder.build().unwrap_err();
+                assert!(matches!(error, CpuError::Threads { .. }), "{error}");
+            }
         }
+    }
+
+    #[test]
+    fn decoding_has_its_own_number_of_threads() {
+        for (threads, decode) in [(3, 1), (1, 3), (2, 2)] {
+            let cpu = CpuBackend::builder().threads(threads).decode_threads(decode).build().unwrap();
+            assert_eq!((cpu.threads(), cpu.decode_threads()), (threads, decode));
+        }
+        let cpu = CpuBackend::builder().threads(3).build().unwrap();
+        assert_eq!(cpu.decode_threads(), 3);
     }
 }

@@ -35,6 +35,8 @@ pub use rows::{Quantized, QuantizedRow, Rows};
 pub struct CpuBackend {
     isa: &'static dyn Isa,
     pool: Pool,
+    /// For batches of one token.
+    decode_pool: Pool,
     kv: KvType,
     head_input: head::HeadInput,
 }
@@ -53,5 +55,15 @@ impl CpuBackend {
     /// Threads that take part in a parallel region, the caller's included.
     pub fn threads(&self) -> usize {
         self.pool.threads()
+    }
+
+    /// As [`CpuBackend::threads`], for batches of one token ([`CpuBuilder::decode_threads`]).
+    pub fn decode_threads(&self) -> usize {
+        self.decode_pool.threads()
+    }
+
+    /// The threads for a batch of `tokens`.
+    fn pool(&self, tokens: usize) -> &Pool {
+        if tokens == 1 { &self.decode_pool } else { &self.pool }
     }
 }

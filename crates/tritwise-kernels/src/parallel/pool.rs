@@ -61,7 +61,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use std::{hint, io};
 
-use super::sync::{Arc, AtomicBool, AtomicPtr, AtomicU32, Condvar, Mutex, MutexGuard, thread};
+use super::sync::{Arc, AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Condvar, Mutex, MutexGuard, thread};
 
 /// What a region runs on every thread; the argument is the thread's index.
 type Region<'a> = &'a (dyn Fn(usize) + Sync);
@@ -74,9 +74,17 @@ const SPIN: Duration = Duration::from_micros(5);
 /// With more threads than cores this is what lets the others finish.
 const YIELD: Duration = Duration::from_micros(45);
 
-/// A fixed set of threads that work on one region at a time.
+/// A fixed set of threads that work on one region at a time, or some of them.
 #[derive(Debug)]
 pub(crate) struct Pool {
+    crew: Arc<Crew>,
+    /// Threads that this handle calls, the caller's included.
+    threads: usize,
+}
+
+/// The threads, which end with the last [`Pool`] that calls them.
+#[derive(Debug)]
+struct Crew {
     shared: Arc<Shared>,
     workers: Vec<thread::JoinHandle<()>>,
     /// Held by the caller whose region runs.
@@ -94,19 +102,25 @@ impl Pool {
     /// There are more than the gate counts, 2,048.
     pub(crate) fn new(threads: usize) -> io::Result<Self> {
         assert!(threads <= INSIDE as usize + 1, "{threads} threads");
-        let mut pool = Self { shared: Arc::new(Shared::default()), workers: Vec::new(), turn: Mutex::new(()) };
+        let mut crew = Crew { shared: Arc::new(Shared::default()), workers: Vec::new(), turn: Mutex::new(()) };
         for worker in 1..threads {
-            let shared = Arc::clone(&pool.shared);
+            let shared = Arc::clone(&crew.shared);
             let builder = thread::Builder::new().name(format!("tritwise-{worker}"));
-            // On an error, dropping the pool ends the workers made so far.
-            pool.workers.push(builder.spawn(move || shared.work(worker))?);
+            // On an error, dropping the crew ends the workers made so far.
+            crew.workers.push(builder.spawn(move || shared.work(worker))?);
         }
-        Ok(pool)
+        Ok(Self { threads: crew.workers.len() + 1, crew: Arc::new(crew) })
+    }
+
+    /// A pool of at most `threads` of the same threads, for regions that more would
+    /// not help. The others sleep meanwhile.
+    pub(crate) fn limited_to(&self, threads: usize) -> Self {
+        Self { crew: Arc::clone(&self.crew), threads: threads.clamp(1, self.crew.workers.len() + 1) }
     }
 
     /// Number of threads that may take part in a region.
     pub(crate) fn threads(&self) -> usize {
-        self.workers.len() + 1
+        self.threads
     }
 
     /// Calls `region` on this thread, and on those of the pool that come before
@@ -123,37 +137,42 @@ impl Pool {
     /// # Panics
     /// As `region` does, on whatever thread. The pool stays usable.
     pub(crate) fn run(&self, region: Region<'_>) {
-        if self.workers.is_empty() {
+        if self.threads == 1 {
             return region(0);
         }
-        let turn = lock(&self.turn);
-        self.shared.open(ptr::from_ref(&region).cast_mut().cast());
-        self.wake();
+        let Crew { shared, turn, .. } = &*self.crew;
+        let turn = lock(turn);
+        shared.threads.store(self.threads, Ordering::Relaxed);
+        shared.open(ptr::from_ref(&region).cast_mut().cast());
+        self.crew.wake(self.threads);
         let own = catch_unwind(AssertUnwindSafe(|| region(0)));
-        self.shared.close();
-        let theirs = lock(&self.shared.panic).take();
+        shared.close();
+        let theirs = lock(&shared.panic).take();
         drop(turn);
         if let Some(panic) = own.err().or(theirs) {
             resume_unwind(panic);
         }
     }
+}
 
-    fn wake(&self) {
+impl Crew {
+    /// Wakes the workers among the first `threads` threads.
+    fn wake(&self, threads: usize) {
         // The model checker orders events at atomics and yields, not at `unpark`:
         // here it lets a worker see the open gate before it is woken.
         #[cfg(all(test, loom))]
         thread::yield_now();
-        for worker in &self.workers {
+        for worker in self.workers.iter().take(threads - 1) {
             // Costs one atomic exchange where the worker is awake.
             worker.thread().unpark();
         }
     }
 }
 
-impl Drop for Pool {
+impl Drop for Crew {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        self.wake();
+        self.wake(self.workers.len() + 1);
         for worker in self.workers.drain(..) {
             // A worker catches every panic of a region, and has none of its own.
             let _ = worker.join();
@@ -175,6 +194,9 @@ const EPOCH: u32 = 2 * OPEN;
 struct Shared {
     gate: OwnLine<AtomicU32>,
     region: AtomicPtr<Region<'static>>,
+    /// Threads that are wanted in the region. Safety does not hang on it: no region
+    /// needs a worker, and each bears all of them.
+    threads: AtomicUsize,
     /// Tells the workers to end; only `Drop` sets it.
     stop: AtomicBool,
     /// The first panic of a worker in this region.
@@ -214,7 +236,10 @@ impl Shared {
         let mut seen = 0;
         loop {
             let stopped = || self.stop.load(Ordering::Acquire);
-            let wanted = |gate: u32| gate & OPEN != 0 && gate & !(OPEN | INSIDE) != seen;
+            let wanted = |gate: u32| {
+                let new = gate & OPEN != 0 && gate & !(OPEN | INSIDE) != seen;
+                new && worker < self.threads.load(Ordering::Relaxed)
+            };
             let called = || wanted(self.gate.0.load(Ordering::Relaxed)) || stopped();
             if !spin(&called) {
                 // Parking returns at once if the caller has unparked since, and may
@@ -227,7 +252,7 @@ impl Shared {
                 return;
             }
             let enter = |gate| wanted(gate).then_some(gate + 1);
-            let Ok(gate) = self.gate.0.fetch_update(Ordering::Acquire, Ordering::Relaxed, enter) else {
+            let Ok(gate) = self.gate.0.fetch_update(Ordering::Acquire, Ordering::Acquire, enter) else {
                 continue;
             };
             seen = gate & !(OPEN | INSIDE);
@@ -289,8 +314,6 @@ struct OwnLine<T>(T);
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
-
     use super::*;
     use crate::parallel::shards::Cursor;
 
@@ -413,7 +436,35 @@ mod tests {
         let pool = Pool::new(1).unwrap();
         let caller = thread::current().id();
         pool.run(&|worker| assert_eq!((worker, thread::current().id()), (0, caller)));
-        assert!(pool.workers.is_empty());
+        assert!(pool.crew.workers.is_empty());
+    }
+
+    #[test]
+    fn a_limited_pool_calls_the_first_threads_only() {
+        let pool = Pool::new(4).unwrap();
+        for (limit, threads) in [(0, 1), (1, 1), (2, 2), (3, 3), (9, 4)] {
+            let limited = pool.limited_to(limit);
+            assert_eq!(limited.threads(), threads);
+            for _ in 0..50 {
+                let arrived = AtomicUsize::new(0);
+                limited.run(&|_| gather(&arrived, threads));
+                // Those that it did not call wake up for a region of all.
+                let arrived = AtomicUsize::new(0);
+                pool.run(&|_| gather(&arrived, 4));
+            }
+            for _ in 0..1000 {
+                limited.run(&|worker| assert!(worker < threads, "thread {worker} of {threads}"));
+            }
+        }
+    }
+
+    #[test]
+    fn threads_outlive_the_pool_they_were_made_with() {
+        let pool = Pool::new(3).unwrap();
+        let limited = pool.limited_to(2);
+        drop(pool);
+        let arrived = AtomicUsize::new(0);
+        limited.run(&|_| gather(&arrived, 2));
     }
 }
 
@@ -421,8 +472,6 @@ mod tests {
 /// --release -p tritwise-kernels --lib model`.
 #[cfg(all(test, loom))]
 mod model {
-    use loom::sync::atomic::AtomicUsize;
-
     use super::*;
     use crate::parallel::shards::Cursor;
 

@@ -9,7 +9,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tritwise_kernels::arch::{Activations, Isa, LINE_COLS, Line, PANEL_ROWS, Panels, available};
+use tritwise_kernels::arch::{Activations, Isa, Layout, Line, Panels, available};
 use tritwise_kernels::cpu::{CpuBackend, Quantized, Rows};
 use tritwise_kernels::{Backend, PackedMatrix};
 use tritwise_tensor::{Scales, TernaryEncoding, TernaryMatrix};
@@ -32,10 +32,22 @@ fn activations(len: usize) -> Vec<i8> {
 }
 
 /// Lines of codes 0, 1 and 2.
-fn lines(len: usize) -> Vec<Line> {
+fn lines(layout: Layout, len: usize) -> Vec<Line> {
     let code = |byte: u8, field: u8| (((byte >> (2 * field)) & 3) % 3) << (2 * field);
-    let bytes: Vec<u8> = noise(64 * len).map(|byte| (0..4).map(|field| code(byte, field)).sum()).collect();
+    let byte = |byte: u8| match layout {
+        Layout::Base3 => byte % 243,
+        _ => (0..4).map(|field| code(byte, field)).sum(),
+    };
+    let bytes: Vec<u8> = noise(64 * len).map(byte).collect();
     bytes.as_chunks().0.iter().map(|bytes| Line(*bytes)).collect()
+}
+
+/// The contestants that have kernels for a layout.
+fn kernels() -> impl Iterator<Item = (Layout, Vec<&'static dyn Isa>)> {
+    Layout::ALL.into_iter().filter_map(|layout| {
+        let isas: Vec<_> = contestants().into_iter().filter(|isa| isa.layouts().contains(&layout)).collect();
+        (!isas.is_empty()).then_some((layout, isas))
+    })
 }
 
 /// The fastest instruction set and the next; scalar code is the reference, not a contestant.
@@ -54,21 +66,22 @@ fn scalar() -> &'static dyn Isa {
 /// One token, weights in the second-level cache: the kernel's own speed.
 fn gemv(c: &mut Criterion) {
     let mut group = c.benchmark_group("gemv");
-    for cols in COLS {
-        let lines_per_panel = cols / LINE_COLS;
-        let panels = 256 * 1024 / size_of::<Line>() / lines_per_panel;
-        let (lines, x) = (lines(panels * lines_per_panel), activations(cols));
-        let panels = Panels::new(&lines, lines_per_panel);
-        let mut expected = vec![0; panels.len() * PANEL_ROWS];
-        scalar().gemv(panels, &x, &mut expected);
-        group.throughput(Throughput::Bytes(size_of_val(&*lines) as u64));
-        for isa in contestants() {
-            let mut out = vec![0; expected.len()];
-            isa.gemv(panels, &x, &mut out);
-            assert_eq!(out, expected, "{}", isa.name());
-            group.bench_function(BenchmarkId::new(isa.name(), cols), |b| {
-                b.iter(|| isa.gemv(black_box(panels), black_box(&x), &mut out));
-            });
+    for (layout, isas) in kernels() {
+        for cols in COLS {
+            let lines_per_panel = cols / layout.cols();
+            let panels = 256 * 1024 / size_of::<Line>() / lines_per_panel;
+            let (lines, x) = (lines(layout, panels * lines_per_panel), activations(cols));
+            let panels = Panels::new(layout, &lines, lines_per_panel);
+            let mut expected = vec![0; panels.rows()];
+            scalar().gemv(panels, &x, &mut expected);
+            group.throughput(Throughput::Bytes(size_of_val(&*lines) as u64));
+            for isa in &isas {
+                let mut out = vec![0; expected.len()];
+                isa.gemv(panels, &x, &mut out);
+                assert_eq!(out, expected, "{}", isa.name());
+                let id = BenchmarkId::new(isa.name(), format!("{}/{cols}", layout.name()));
+                group.bench_function(id, |b| b.iter(|| isa.gemv(black_box(panels), black_box(&x), &mut out)));
+            }
         }
     }
 }
@@ -76,23 +89,24 @@ fn gemv(c: &mut Criterion) {
 /// Several tokens, for the shapes of tiles.
 fn gemm(c: &mut Criterion) {
     let mut group = c.benchmark_group("gemm");
-    for cols in COLS {
-        let lines_per_panel = cols / LINE_COLS;
-        let lines = lines(4 * lines_per_panel);
-        let panels = Panels::new(&lines, lines_per_panel);
-        for tokens in [2, 8, 12, 48] {
-            let x = activations(tokens * cols);
-            let x = Activations::new(&x, cols, tokens);
-            let mut expected = vec![0; tokens * panels.len() * PANEL_ROWS];
-            scalar().gemm(panels, x, &mut expected);
-            group.throughput(Throughput::Elements((panels.len() * PANEL_ROWS * cols * tokens) as u64));
-            for isa in contestants() {
-                let mut out = vec![0; expected.len()];
-                isa.gemm(panels, x, &mut out);
-                assert_eq!(out, expected, "{}", isa.name());
-                group.bench_function(BenchmarkId::new(isa.name(), format!("{cols}×{tokens}")), |b| {
-                    b.iter(|| isa.gemm(black_box(panels), black_box(x), &mut out));
-                });
+    for (layout, isas) in kernels() {
+        for cols in COLS {
+            let lines_per_panel = cols / layout.cols();
+            let lines = lines(layout, 80 / layout.rows() * lines_per_panel);
+            let panels = Panels::new(layout, &lines, lines_per_panel);
+            for tokens in [2, 8, 12, 60] {
+                let x = activations(tokens * cols);
+                let x = Activations::new(&x, cols, tokens);
+                let mut expected = vec![0; tokens * panels.rows()];
+                scalar().gemm(panels, x, &mut expected);
+                group.throughput(Throughput::Elements((panels.rows() * cols * tokens) as u64));
+                for isa in &isas {
+                    let mut out = vec![0; expected.len()];
+                    isa.gemm(panels, x, &mut out);
+                    assert_eq!(out, expected, "{}", isa.name());
+                    let id = BenchmarkId::new(isa.name(), format!("{}/{cols}×{tokens}", layout.name()));
+                    group.bench_function(id, |b| b.iter(|| isa.gemm(black_box(panels), black_box(x), &mut out)));
+                }
             }
         }
     }
@@ -108,22 +122,25 @@ fn matmul(c: &mut Criterion) {
         let reference = CpuBackend::builder().threads(1).isa("scalar").build().expect("always there");
         let x = quantized(&reference, cols, tokens.min(4));
         let expected = product(&reference, &reference.pack(&weights), &x);
-        let macs = (2 * rows * cols * tokens) as u64;
-        group.throughput(if tokens == 1 { Throughput::Bytes(macs / 4) } else { Throughput::Elements(macs) });
-        for isa in contestants() {
+        group.throughput(Throughput::Elements((2 * rows * cols * tokens) as u64));
+        for (isa, layout) in
+            contestants().into_iter().flat_map(|isa| isa.layouts().iter().map(move |l| (isa, l.name())))
+        {
             for threads in [1, 2] {
-                let cpu = CpuBackend::builder().threads(threads).isa(isa.name()).build().expect("this CPU has it");
+                let cpu = CpuBackend::builder().threads(threads).isa(isa.name()).layout(layout).build();
+                let cpu = cpu.expect("this CPU has it");
                 let packed = [cpu.pack(&weights), cpu.pack(&weights)];
                 assert_eq!(product(&cpu, &packed[0], &x), expected, "{} on {threads} threads", isa.name());
                 let x = quantized(&cpu, cols, tokens);
                 let mut outs = [cpu.rows(rows), cpu.rows(rows)];
-                group.bench_function(
-                    BenchmarkId::new(isa.name(), format!("{tokens} tokens, {threads} threads")),
-                    |b| {
-                        let [first, second] = &mut outs;
-                        b.iter(|| cpu.matmul(&x, &[&packed[0], &packed[1]], &mut [&mut *first, &mut *second]));
-                    },
-                );
+                if tokens == 1 {
+                    group.throughput(Throughput::Bytes((packed[0].bytes() + packed[1].bytes()) as u64));
+                }
+                let id = BenchmarkId::new(isa.name(), format!("{layout}, {tokens} tokens, {threads} threads"));
+                group.bench_function(id, |b| {
+                    let [first, second] = &mut outs;
+                    b.iter(|| cpu.matmul(&x, &[&packed[0], &packed[1]], &mut [&mut *first, &mut *second]));
+                });
             }
         }
     }
@@ -134,9 +151,11 @@ fn pack(c: &mut Criterion) {
     let weights = ternary(2560, 2560);
     let mut group = c.benchmark_group("pack");
     group.throughput(Throughput::Elements(2560 * 2560));
-    for threads in [1, 2] {
-        let cpu = CpuBackend::builder().threads(threads).build().expect("a pool of two");
-        group.bench_function(BenchmarkId::new("i2_s", format!("{threads} threads")), |b| b.iter(|| cpu.pack(&weights)));
+    let isa = available()[0];
+    for (layout, threads) in isa.layouts().iter().flat_map(|layout| [(layout.name(), 1), (layout.name(), 2)]) {
+        let cpu = CpuBackend::builder().threads(threads).layout(layout).build().expect("a pool of two");
+        let id = BenchmarkId::new("i2_s", format!("{layout}, {threads} threads"));
+        group.bench_function(id, |b| b.iter(|| cpu.pack(&weights)));
     }
 }
 

@@ -44,6 +44,9 @@ struct Args {
     /// Instruction set [default: the best this CPU has, or $TRITWISE_ISA].
     #[arg(long)]
     isa: Option<String>,
+    /// Layout of ternary weights: `2bit` or `base3` [default: the faster one, or $TRITWISE_LAYOUT].
+    #[arg(long)]
+    layout: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -104,6 +107,7 @@ fn run(args: &Args) -> Result {
         threads,
         decode_threads: None,
         isa: args.isa.clone(),
+        layout: args.layout.clone(),
         context: Some(longest.max(1)),
         i2s_layout: Layout::A,
     };

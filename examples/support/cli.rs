@@ -36,6 +36,9 @@ pub struct Compute {
     /// Instruction set, e.g. `scalar` or `x86_64-avx2` [default: the best this CPU has, or $TRITWISE_ISA].
     #[arg(long)]
     pub isa: Option<String>,
+    /// Layout of ternary weights in memory: `2bit` or `base3` [default: the faster one, or $TRITWISE_LAYOUT].
+    #[arg(long)]
+    pub layout: Option<String>,
     /// Tokens a session can hold [default: the model's context, at most 8192].
     #[arg(long, visible_alias = "ctx", value_name = "TOKENS")]
     pub context: Option<usize>,
@@ -78,6 +81,9 @@ impl Compute {
         }
         if let Some(isa) = &self.isa {
             builder = builder.isa(isa);
+        }
+        if let Some(layout) = &self.layout {
+            builder = builder.layout(layout);
         }
         if let Some(context) = self.context {
             builder = builder.context(context);

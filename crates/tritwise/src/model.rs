@@ -107,6 +107,7 @@ pub struct ModelBuilder {
     threads: Option<usize>,
     decode_threads: Option<usize>,
     isa: Option<String>,
+    layout: Option<String>,
     context: Option<usize>,
     kv: KvType,
     options: Options,
@@ -133,6 +134,14 @@ impl ModelBuilder {
     /// default the best the CPU has. Changes no bit of any result.
     pub fn isa(mut self, name: impl Into<String>) -> Self {
         self.isa = Some(name.into());
+        self
+    }
+
+    /// Forces a layout of ternary weights in memory by name: `2bit`, or `base3`
+    /// where the instruction set has kernels for it; by default the faster one.
+    /// Changes no bit of any result.
+    pub fn layout(mut self, name: impl Into<String>) -> Self {
+        self.layout = Some(name.into());
         self
     }
 
@@ -201,6 +210,9 @@ impl ModelBuilder {
         if let Some(isa) = self.isa {
             cpu = cpu.isa(isa);
         }
+        if let Some(layout) = self.layout {
+            cpu = cpu.layout(layout);
+        }
         let context = self.context.unwrap_or(source.config().context.min(DEFAULT_CONTEXT));
         let mut progress = self.progress.unwrap_or_else(|| Box::new(|_| {}));
         let network = tritwise_model::Model::load(cpu.build()?, source, context, &mut *progress)?;
@@ -235,6 +247,7 @@ impl fmt::Debug for ModelBuilder {
             .field("threads", &self.threads)
             .field("decode_threads", &self.decode_threads)
             .field("isa", &self.isa)
+            .field("layout", &self.layout)
             .field("context", &self.context)
             .field("kv", &self.kv)
             .field("options", &self.options)

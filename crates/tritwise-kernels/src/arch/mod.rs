@@ -18,9 +18,11 @@ mod x86_64;
 
 mod float;
 mod integer;
+mod panels;
 
 pub use float::{ATTEND_CHUNK, Angles, FloatOps, Halves, KEY_BLOCK, KvHead, NormWeight, Queries, Singles, TableRows};
-pub use integer::{Activations, IntegerOps, LINE_COLS, Line, MAX_COLS, PANEL_ROWS, Panels};
+pub use integer::{Activations, IntegerOps};
+pub use panels::{Layout, Line, Panels};
 
 /// One instruction set's kernels.
 ///

@@ -20,7 +20,7 @@ impl Backend for CpuBackend {
     type Cache = Cache;
 
     fn pack(&self, weights: &TernaryMatrix<'_>) -> PackedMatrix {
-        PackedMatrix::pack(weights, &self.pool)
+        PackedMatrix::pack(weights, self.layout, &self.pool)
     }
 
     fn table(&self, weights: &DenseMatrix<'_>) -> Table {

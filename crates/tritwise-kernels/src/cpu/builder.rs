@@ -11,14 +11,16 @@ use super::{CpuBackend, KvType, topology};
 /// Threads at most, so that a slip of the finger does not make a million.
 const MAX_THREADS: usize = 1024;
 
-/// Chooses threads and instruction set of a [`CpuBackend`].
+/// Chooses threads, instruction set and layouts of a [`CpuBackend`].
 ///
-/// Without a choice: one thread per physical core, the best instruction set of this CPU.
+/// Without a choice: one thread per physical core, the best instruction set of this CPU,
+/// and the layout of weights that is fastest with it.
 #[derive(Debug, Clone, Default)]
 pub struct CpuBuilder {
     threads: Option<usize>,
     decode_threads: Option<usize>,
     isa: Option<String>,
+    layout: Option<String>,
     kv: KvType,
 }
 
@@ -32,6 +34,16 @@ pub enum CpuError {
         /// The name asked for.
         name: String,
         /// The names there are, best first.
+        available: Vec<&'static str>,
+    },
+    /// The layout asked for is unknown, or the instruction set has no kernels for it.
+    #[error("{isa} has no kernels for the layout `{name}`; it has {}", available.join(", "))]
+    Layout {
+        /// The name asked for.
+        name: String,
+        /// The instruction set.
+        isa: &'static str,
+        /// The names it has, fastest first.
         available: Vec<&'static str>,
     },
     /// A number of threads that makes no sense.
@@ -84,20 +96,30 @@ impl CpuBuilder {
         self
     }
 
-    /// Forces the instruction set that the environment variable `TRITWISE_ISA`
-    /// names, where it is set, not empty and [`CpuBuilder::isa`] has not chosen one.
+    /// Forces a layout of ternary weights by its name: `2bit` or `base3`
+    /// ([`Layout`](arch::Layout)). It changes memory and speed, and not a bit of any result.
+    #[must_use]
+    pub fn layout(mut self, name: impl Into<String>) -> Self {
+        self.layout = Some(name.into());
+        self
+    }
+
+    /// Forces what the environment variables `TRITWISE_ISA` and `TRITWISE_LAYOUT`
+    /// name, where they are set, not empty, and nothing was chosen before.
     #[must_use]
     pub fn from_env(mut self) -> Self {
-        let name = std::env::var_os("TRITWISE_ISA").filter(|name| !name.is_empty());
-        self.isa = self.isa.or(name.map(|name| name.to_string_lossy().into_owned()));
+        let read = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        let read = |name| read(name).map(|value| value.to_string_lossy().into_owned());
+        self.isa = self.isa.or_else(|| read("TRITWISE_ISA"));
+        self.layout = self.layout.or_else(|| read("TRITWISE_LAYOUT"));
         self
     }
 
     /// The backend.
     ///
     /// # Errors
-    /// The instruction set is not one of this CPU's; a number of threads is
-    /// zero, absurd, or more than the system starts.
+    /// The instruction set is not one of this CPU's, or has no kernels for the layout;
+    /// a number of threads is zero, absurd, or more than the system starts.
     pub fn build(self) -> Result<CpuBackend, CpuError> {
         let all = arch::available();
         let isa = match self.isa {
@@ -106,6 +128,16 @@ impl CpuBuilder {
                 Some(isa) => *isa,
                 None => {
                     return Err(CpuError::Isa { name, available: all.iter().map(|isa| isa.name()).collect() });
+                }
+            },
+        };
+        let layout = match self.layout {
+            None => isa.layouts()[0],
+            Some(name) => match isa.layouts().iter().find(|layout| layout.name() == name) {
+                Some(layout) => *layout,
+                None => {
+                    let available = isa.layouts().iter().map(|layout| layout.name()).collect();
+                    return Err(CpuError::Layout { name, isa: isa.name(), available });
                 }
             },
         };
@@ -120,6 +152,7 @@ impl CpuBuilder {
         let all = Pool::new(most).map_err(|source| CpuError::Spawn { threads: most, source })?;
         Ok(CpuBackend {
             isa,
+            layout,
             pool: all.limited_to(threads),
             decode_pool: all.limited_to(decode_threads),
             kv: self.kv,
@@ -158,6 +191,24 @@ mod tests {
     fn an_unknown_instruction_set_is_refused_with_the_list() {
         let error = CpuBackend::builder().isa("z80").build().unwrap_err().to_string();
         assert!(error.contains("`z80`") && error.ends_with("scalar"), "{error}");
+    }
+
+    #[test]
+    fn every_layout_of_an_instruction_set_can_be_forced() {
+        for isa in arch::available() {
+            for layout in isa.layouts() {
+                let cpu = CpuBackend::builder().threads(1).isa(isa.name()).layout(layout.name()).build().unwrap();
+                assert_eq!(cpu.layout(), *layout);
+            }
+            let cpu = CpuBackend::builder().threads(1).isa(isa.name()).build().unwrap();
+            assert_eq!(cpu.layout(), isa.layouts()[0]);
+        }
+    }
+
+    #[test]
+    fn an_unknown_layout_is_refused_with_the_list() {
+        let error = CpuBackend::builder().isa("scalar").layout("base4").build().unwrap_err().to_string();
+        assert_eq!(error, "scalar has no kernels for the layout `base4`; it has 2bit, base3");
     }
 
     #[test]

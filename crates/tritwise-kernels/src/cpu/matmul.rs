@@ -16,7 +16,7 @@
 
 use std::ops::Range;
 
-use crate::arch::{Activations, Isa, LINE_COLS, Line, PANEL_ROWS, Panels};
+use crate::arch::{Activations, Isa, Line, Panels};
 use crate::packed::{PackedMatrix, PackedScales};
 use crate::parallel::{ColumnShard, ColumnShards, Pool};
 
@@ -25,15 +25,15 @@ use super::{Quantized, Rows};
 /// Matrices that one parallel region takes at most; q, k and v are three.
 const MATRICES: usize = 4;
 
-/// Panels that a kernel call takes at most.
-const CALL_PANELS: usize = 4;
+/// Rows that a kernel call takes at most: five panels of 16, one of 80.
+const CALL_ROWS: usize = 80;
 
-/// Tokens that a kernel call takes at most: some tiles of the widest kernel, so
-/// that weights come from memory once and then from the nearest cache.
-const CALL_TOKENS: usize = 48;
+/// Tokens that a kernel call takes at most: some tiles of each kernel (12, 5 or 4
+/// tokens), so that weights come from memory once and then from the nearest cache.
+const CALL_TOKENS: usize = 60;
 
 /// The sums of one kernel call, which lie on the worker's stack.
-type Sums = [i32; CALL_TOKENS * CALL_PANELS * PANEL_ROWS];
+type Sums = [i32; CALL_TOKENS * CALL_ROWS];
 
 /// Work of a shard, in bytes of weights times tokens: some microseconds, so that
 /// taking a shard costs little and waiting for the last one too.
@@ -59,7 +59,7 @@ pub(super) fn matmul(isa: &dyn Isa, pool: &Pool, x: &Quantized, weights: &[&Pack
         let outs: [Option<ColumnShards<'_, f32>>; MATRICES] = std::array::from_fn(|_| {
             let (out, weights) = outs.next()?;
             let width = out.width();
-            let shard_rows = shard_panels(weights, x.tokens()) * PANEL_ROWS;
+            let shard_rows = shard_panels(weights, x.tokens()) * weights.layout().rows();
             Some(ColumnShards::new(out.as_mut_slice(), width, shard_rows))
         });
         let region = |_worker| {
@@ -75,10 +75,11 @@ pub(super) fn matmul(isa: &dyn Isa, pool: &Pool, x: &Quantized, weights: &[&Pack
     }
 }
 
-/// Panels per shard: an even number, since kernels take two at a time.
+/// Panels per shard. At least 32 rows, since a kernel may take two panels of 16 at a time.
 fn shard_panels(weights: &PackedMatrix, tokens: usize) -> usize {
     let panel_bytes = weights.lines_per_panel() * size_of::<Line>();
-    (SHARD_BYTES / panel_bytes / tokens.max(1)).next_multiple_of(2).max(2)
+    let least = 32_usize.div_ceil(weights.layout().rows());
+    (SHARD_BYTES / panel_bytes / tokens.max(1)).next_multiple_of(least).max(least)
 }
 
 /// The outputs of one shard's rows, for all tokens.
@@ -102,16 +103,18 @@ fn one_scale(
     sums: &mut Sums,
     out: &mut ColumnShard<'_, f32>,
 ) {
-    let first = out.start() / PANEL_ROWS;
-    let panels = out.len().div_ceil(PANEL_ROWS);
-    for panel in (0..panels).step_by(CALL_PANELS) {
-        let packed = weights.panels_at(first + panel, CALL_PANELS.min(panels - panel));
-        let rows = packed.len() * PANEL_ROWS;
+    let panel_rows = weights.layout().rows();
+    let first = out.start() / panel_rows;
+    let panels = out.len().div_ceil(panel_rows);
+    let call_panels = CALL_ROWS / panel_rows;
+    for panel in (0..panels).step_by(call_panels) {
+        let packed = weights.panels_at(first + panel, call_panels.min(panels - panel));
+        let rows = packed.rows();
         let sums = code_sums(isa, packed, x, 0, tokens.clone(), sums);
         for (token, sums) in tokens.clone().zip(sums.chunks_exact(rows)) {
             let (q_sum, q_scale) = (x.sums()[token], x.scales()[token]);
             // The rows of padding in the last panel have sums but no outputs.
-            for (y, sum) in out.row_mut(token)[panel * PANEL_ROWS..].iter_mut().zip(sums) {
+            for (y, sum) in out.row_mut(token)[panel * panel_rows..].iter_mut().zip(sums) {
                 *y = sum.wrapping_sub(q_sum) as f32 * scale / q_scale;
             }
         }
@@ -127,22 +130,23 @@ fn grouped(
     tokens: Range<usize>,
     weights: &PackedMatrix,
     lines: usize,
-    scales: &[[f32; PANEL_ROWS]],
+    scales: &[f32],
     sums: &mut Sums,
     out: &mut ColumnShard<'_, f32>,
 ) {
-    let first = out.start() / PANEL_ROWS;
-    let panels = out.len().div_ceil(PANEL_ROWS);
+    let layout = weights.layout();
+    let first = out.start() / layout.rows();
     let groups = weights.lines_per_panel().div_ceil(lines);
-    for panel in 0..panels {
-        let row = panel * PANEL_ROWS;
+    for panel in 0..out.len().div_ceil(layout.rows()) {
+        let row = panel * layout.rows();
         let packed = weights.panels_at(first + panel, 1);
         for (group, group_lines) in packed.lines().chunks(lines).enumerate() {
-            let cols = group_lines.len() * LINE_COLS;
-            let col = group * lines * LINE_COLS;
-            let scales = &scales[(first + panel) * groups + group];
-            let sums = code_sums(isa, Panels::new(group_lines, group_lines.len()), x, col, tokens.clone(), sums);
-            for (token, sums) in tokens.clone().zip(sums.chunks_exact(PANEL_ROWS)) {
+            let cols = group_lines.len() * layout.cols();
+            let col = group * lines * layout.cols();
+            let scales = &scales[((first + panel) * groups + group) * layout.rows()..][..layout.rows()];
+            let packed = Panels::new(layout, group_lines, group_lines.len());
+            let sums = code_sums(isa, packed, x, col, tokens.clone(), sums);
+            for (token, sums) in tokens.clone().zip(sums.chunks_exact(layout.rows())) {
                 let q = &x.values()[token * x.padded_width() + col..][..cols];
                 let q_sum: i32 = q.iter().map(|q| i32::from(*q)).sum();
                 for ((y, sum), scale) in out.row_mut(token)[row..].iter_mut().zip(sums).zip(scales) {
@@ -153,7 +157,7 @@ fn grouped(
         }
         for token in tokens.clone() {
             let q_scale = x.scales()[token];
-            for y in out.row_mut(token)[row..].iter_mut().take(PANEL_ROWS) {
+            for y in out.row_mut(token)[row..].iter_mut().take(layout.rows()) {
                 *y /= q_scale;
             }
         }
@@ -169,7 +173,7 @@ fn code_sums<'a>(
     tokens: Range<usize>,
     sums: &'a mut Sums,
 ) -> &'a [i32] {
-    let out = &mut sums[..tokens.len() * packed.len() * PANEL_ROWS];
+    let out = &mut sums[..tokens.len() * packed.rows()];
     let q = &x.values()[tokens.start * x.padded_width() + col..];
     match tokens.len() {
         1 => isa.gemv(packed, &q[..packed.cols()], out),
@@ -184,7 +188,7 @@ mod tests {
     use tritwise_tensor::Scales;
 
     use super::*;
-    use crate::arch::{LINE_COLS, available};
+    use crate::arch::{Layout, available};
 
     /// A ternary matrix in plain sight.
     #[derive(Debug, Clone)]
@@ -196,9 +200,9 @@ mod tests {
     }
 
     impl Plain {
-        fn pack(&self, pool: &Pool) -> PackedMatrix {
-            let scales = PackedScales::new(&self.scales, self.rows, self.cols);
-            PackedMatrix::from_rows(self.rows, self.cols, scales, pool, &|row, out| {
+        fn pack(&self, layout: Layout, pool: &Pool) -> PackedMatrix {
+            let scales = PackedScales::new(&self.scales, layout, self.rows, self.cols);
+            PackedMatrix::from_rows(layout, self.rows, self.cols, scales, pool, &|row, out| {
                 out.copy_from_slice(&self.trits[row * self.cols..][..self.cols]);
             })
         }
@@ -254,10 +258,15 @@ mod tests {
         }
     }
 
+    /// Every instruction set with each of its layouts.
+    fn kernels() -> impl Iterator<Item = (&'static dyn Isa, Layout)> {
+        available().into_iter().flat_map(|isa| isa.layouts().iter().map(move |layout| (isa, *layout)))
+    }
+
     fn matrix(cols: usize) -> impl Strategy<Value = Plain> {
         (1..100usize, 0..4usize).prop_flat_map(move |(rows, kind)| {
             // Three groups or fewer, the last often shorter.
-            let group = cols.div_ceil(3).next_multiple_of(LINE_COLS);
+            let group = cols.div_ceil(3).next_multiple_of(16);
             let scales = match kind {
                 0 | 1 => 1,
                 2 => rows,
@@ -290,8 +299,8 @@ mod tests {
         #[test]
         fn every_way_gives_the_bits_of_the_formula(case in case(), threads in 1..=4usize) {
             let pool = Pool::new(threads).unwrap();
-            let packed: Vec<PackedMatrix> = case.matrices.iter().map(|matrix| matrix.pack(&pool)).collect();
-            for isa in available() {
+            for (isa, layout) in kernels() {
+                let packed: Vec<PackedMatrix> = case.matrices.iter().map(|matrix| matrix.pack(layout, &pool)).collect();
                 let together = case.run(isa, &pool, &packed, 0..case.q.len());
                 for token in 0..case.q.len() {
                     let alone = case.run(isa, &pool, &packed, token..token + 1);
@@ -319,9 +328,9 @@ mod tests {
         let expected: Vec<f32> = (0..rows).map(|row| case.matrices[0].output(row, &case.q[0], 3.7)).collect();
         for threads in 1..=4 {
             let pool = Pool::new(threads).unwrap();
-            let packed = [case.matrices[0].pack(&pool)];
-            assert!(packed[0].bytes() > 2 * INLINE_BYTES);
-            for isa in available() {
+            for (isa, layout) in kernels() {
+                let packed = [case.matrices[0].pack(layout, &pool)];
+                assert!(packed[0].bytes() > 3 * INLINE_BYTES / 2);
                 let outs = case.run(isa, &pool, &packed, 0..1);
                 assert_eq!(outs[0].as_slice(), expected, "{} on {threads} threads", isa.name());
             }
@@ -334,8 +343,8 @@ mod tests {
         for (rows, cols, tokens) in [(0, 5, 2), (5, 0, 2), (5, 5, 0)] {
             let plain = Plain { rows, cols, trits: vec![1; rows * cols], scales: Scales::Tensor(1.0) };
             let case = Case { matrices: vec![plain], q: vec![vec![1; cols]; tokens], q_scales: vec![1.0; tokens] };
-            for isa in available() {
-                let outs = case.run(isa, &pool, &[case.matrices[0].pack(&pool)], 0..tokens);
+            for (isa, layout) in kernels() {
+                let outs = case.run(isa, &pool, &[case.matrices[0].pack(layout, &pool)], 0..tokens);
                 assert_eq!(outs[0].as_slice(), vec![0.0; rows * tokens]);
             }
         }
@@ -348,6 +357,6 @@ mod tests {
         let plain = Plain { rows: 4, cols: 8, trits: vec![0; 32], scales: Scales::Tensor(1.0) };
         let (mut x, mut out) = (Quantized::new(9), Rows::new(4));
         x.set_tokens(1);
-        matmul(available()[0], &pool, &x, &[&plain.pack(&pool)], &mut [&mut out]);
+        matmul(available()[0], &pool, &x, &[&plain.pack(Layout::TwoBit, &pool)], &mut [&mut out]);
     }
 }

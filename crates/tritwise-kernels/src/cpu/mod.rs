@@ -12,7 +12,7 @@ mod rope;
 mod rows;
 mod topology;
 
-use crate::arch::Isa;
+use crate::arch::{Isa, Layout};
 use crate::parallel::Pool;
 
 pub use builder::{CpuBuilder, CpuError};
@@ -34,6 +34,7 @@ pub use rows::{Quantized, QuantizedRow, Rows};
 #[derive(Debug)]
 pub struct CpuBackend {
     isa: &'static dyn Isa,
+    layout: Layout,
     pool: Pool,
     /// For batches of one token.
     decode_pool: Pool,
@@ -42,7 +43,7 @@ pub struct CpuBackend {
 }
 
 impl CpuBackend {
-    /// Chooses threads and instruction set.
+    /// Chooses threads, instruction set and layouts.
     pub fn builder() -> CpuBuilder {
         CpuBuilder::default()
     }
@@ -50,6 +51,11 @@ impl CpuBackend {
     /// The instruction set that runs.
     pub fn isa(&self) -> &'static dyn Isa {
         self.isa
+    }
+
+    /// How ternary weights are packed.
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Threads that take part in a parallel region, the caller's included.

@@ -1,6 +1,5 @@
 //! Batches of activations: `f32` rows and rows rounded to `i8`.
 
-use crate::arch::LINE_COLS;
 use crate::memory::Buffer;
 
 /// `f32` activations, one row of `width` per token, row-major and without padding.
@@ -59,10 +58,13 @@ impl Rows {
     }
 }
 
+/// Columns to which a row is padded: the widest line's, which the other's divide.
+const PADDING: usize = 16;
+
 /// Activations rounded to `i8`, one row per token.
 ///
 /// Row `t` stands for `values(t)[c] / scale(t)`. Rows are padded with zeros to whole lines of
-/// [`LINE_COLS`], and each knows the sum of its values, which turns sums of codes into sums of
+/// every [`Layout`](crate::arch::Layout), and each knows the sum of its values, which turns sums of codes into sums of
 /// trits (see [`IntegerOps`](crate::arch::IntegerOps)).
 #[derive(Debug, Clone)]
 pub struct Quantized {
@@ -92,7 +94,7 @@ impl Quantized {
     /// No rows yet, of `width` features each.
     pub fn new(width: usize) -> Self {
         // A line at least, like the panels of a matrix without columns.
-        let padded = width.next_multiple_of(LINE_COLS).max(LINE_COLS);
+        let padded = width.next_multiple_of(PADDING).max(PADDING);
         Self { width, padded, tokens: 0, values: Buffer::default(), scales: Vec::new(), sums: Vec::new() }
     }
 
@@ -127,7 +129,7 @@ impl Quantized {
             .map(move |((values, scale), sum)| QuantizedRow { values: &mut values[..width], scale, sum })
     }
 
-    /// Columns per row in memory, a multiple of [`LINE_COLS`].
+    /// Columns per row in memory, a multiple of 16.
     pub fn padded_width(&self) -> usize {
         self.padded
     }

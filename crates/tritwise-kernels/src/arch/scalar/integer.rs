@@ -3,21 +3,31 @@
 use std::hint::black_box;
 
 use super::Scalar;
-use crate::arch::{Activations, IntegerOps, LINE_COLS, Line, PANEL_ROWS, Panels};
+use crate::arch::{Activations, IntegerOps, Layout, Panels};
 
 impl IntegerOps for Scalar {
+    fn layouts(&self) -> &'static [Layout] {
+        &Layout::ALL
+    }
+
     fn gemv(&self, panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
         assert_eq!(x.len(), panels.cols(), "one activation per column");
-        assert_eq!(out.len(), panels.len() * PANEL_ROWS, "one sum per row");
-        for (panel, out) in panels.iter().zip(out.chunks_exact_mut(PANEL_ROWS)) {
-            for (row, out) in out.iter_mut().enumerate() {
-                *out = dot(panel, row, x);
+        assert_eq!(out.len(), panels.rows(), "one sum per row");
+        let layout = panels.layout();
+        out.fill(0);
+        for (panel, out) in panels.iter().zip(out.chunks_exact_mut(layout.rows())) {
+            for (line, x) in panel.iter().zip(x.chunks_exact(layout.cols())) {
+                for (row, out) in out.iter_mut().enumerate() {
+                    for (col, x) in x.iter().enumerate() {
+                        *out = out.wrapping_add(i32::from(line.code(layout, row, col)) * i32::from(*x));
+                    }
+                }
             }
         }
     }
 
     fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-        let rows = panels.len() * PANEL_ROWS;
+        let rows = panels.rows();
         assert_eq!(out.len(), x.tokens() * rows, "one sum per token and row");
         for token in 0..x.tokens() {
             self.gemv(panels, x.row(token, panels.cols()), &mut out[token * rows..][..rows]);
@@ -35,16 +45,4 @@ impl IntegerOps for Scalar {
         black_box(sums);
         (rounds * 16) as u64
     }
-}
-
-/// `Σ_c code[row][c] · x[c]` over the lines of one panel.
-fn dot(panel: &[Line], row: usize, x: &[i8]) -> i32 {
-    let (runs, _) = x.as_chunks::<LINE_COLS>();
-    let mut sum = 0i32;
-    for (line, run) in panel.iter().zip(runs) {
-        for (col, x) in run.iter().enumerate() {
-            sum = sum.wrapping_add(i32::from(line.code(row, col)) * i32::from(*x));
-        }
-    }
-    sum
 }

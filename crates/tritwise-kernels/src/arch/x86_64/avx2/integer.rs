@@ -11,16 +11,25 @@ use std::arch::x86_64::*;
 use std::hint::black_box;
 
 use super::Avx2;
-use crate::arch::{Activations, IntegerOps, LINE_COLS, Line, PANEL_ROWS, Panels};
+use crate::arch::{Activations, IntegerOps, Layout, Line, Panels};
+
+/// Rows of a panel, and columns of a line, in the layout of these kernels.
+const ROWS: usize = Layout::TwoBit.rows();
+const COLS: usize = Layout::TwoBit.cols();
 
 impl IntegerOps for Avx2 {
+    fn layouts(&self) -> &'static [Layout] {
+        &[Layout::TwoBit]
+    }
+
     fn gemv(&self, panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
         assert_eq!(x.len(), panels.cols(), "one activation per column");
         self.gemm(panels, Activations::new(x, x.len(), 1), out);
     }
 
     fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-        assert_eq!(out.len(), x.tokens() * panels.len() * PANEL_ROWS, "one sum per token and row");
+        assert_eq!(panels.layout(), Layout::TwoBit, "a layout with kernels");
+        assert_eq!(out.len(), x.tokens() * panels.rows(), "one sum per token and row");
         // SAFETY: `self` exists only where `detect` found these features.
         unsafe { gemm(panels, x, out) }
     }
@@ -47,7 +56,7 @@ fn peak_macs(rounds: usize) -> u64 {
 }
 
 /// Sixteen activations: what meets one line.
-type Run = [i8; LINE_COLS];
+type Run = [i8; COLS];
 
 /// The most one `vpmaddubsw` gives: two products of -128 with code 3.
 const STEP_MAX: i32 = 2 * 128 * 3;
@@ -61,14 +70,14 @@ const TILE: usize = 4;
 
 #[target_feature(enable = "avx2")]
 fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-    let rows = panels.len() * PANEL_ROWS;
+    let rows = panels.rows();
     let tiles = x.tokens().div_ceil(TILE);
     for (i, panel) in panels.iter().enumerate() {
         for tile in 0..tiles {
             // Tiles of about the same size: 5 tokens are 2 and 3, not 4 and 1.
             let first = tile * x.tokens() / tiles;
             let tokens = (tile + 1) * x.tokens() / tiles - first;
-            let out = &mut out[first * rows + i * PANEL_ROWS..];
+            let out = &mut out[first * rows + i * ROWS..];
             match tokens {
                 1 => sums::<1>(panel, x, first, out, rows),
                 2 => sums::<2>(panel, x, first, out, rows),
@@ -84,7 +93,7 @@ fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
 /// the beginning of `out`, the others' `rows` further each.
 #[target_feature(enable = "avx2")]
 fn sums<const T: usize>(panel: &[Line], x: Activations<'_>, first: usize, out: &mut [i32], rows: usize) {
-    let x: [&[Run]; T] = std::array::from_fn(|t| x.row(first + t, panel.len() * LINE_COLS).as_chunks::<LINE_COLS>().0);
+    let x: [&[Run]; T] = std::array::from_fn(|t| x.row(first + t, panel.len() * COLS).as_chunks::<COLS>().0);
     let mask = _mm256_set1_epi8(3);
     let ones = _mm256_set1_epi16(1);
     let mut wide = [[_mm256_setzero_si256(); 2]; T];
@@ -115,7 +124,7 @@ fn sums<const T: usize>(panel: &[Line], x: Activations<'_>, first: usize, out: &
         }
     }
     for (t, wide) in wide.into_iter().enumerate() {
-        let sums: [i32; PANEL_ROWS] = bytemuck::cast(wide);
-        out[t * rows..][..PANEL_ROWS].copy_from_slice(&sums);
+        let sums: [i32; ROWS] = bytemuck::cast(wide);
+        out[t * rows..][..ROWS].copy_from_slice(&sums);
     }
 }

@@ -1,36 +1,46 @@
 //! Sums of code × activation with `vpdpbusd`.
 //!
 //! `vpdpbusd` takes 64 unsigned bytes and 64 signed ones and adds each group of
-//! four products to a 32-bit lane. A [`Line`] is made for it: lane r is row r,
+//! four products to a 32-bit lane. A [`Line`](crate::arch::Line) is made for it:
 //! the bytes of a lane are four neighbouring columns, and the signed operand is
-//! a word of four activations, the same in all lanes. One line is four such
-//! steps, one for each 2-bit field.
-//!
-//! * For one token the fields are not shifted down. Masked where they lie, they
-//!   are codes times 1, 4, 16 and 64, and each has an accumulator of its own,
-//!   which is shifted once at the end. That is four ANDs and four `vpdpbusd`
-//!   for 64 bytes: less time than the memory takes to deliver them.
-//! * For several tokens the fields are shifted down once and used for a tile of
-//!   tokens, whose sums fill the registers: 2 panels × 12 tokens are 24 of 32.
+//! a word of four activations, the same in all lanes.
 
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::Avx512Vnni;
-use crate::arch::{Activations, IntegerOps, LINE_COLS, Line, PANEL_ROWS, Panels};
+use super::{Avx512Vnni, base3, two_bit};
+use crate::arch::{Activations, IntegerOps, Layout, Panels};
 
 impl IntegerOps for Avx512Vnni {
+    fn layouts(&self) -> &'static [Layout] {
+        if self.vbmi { &[Layout::Base3, Layout::TwoBit] } else { &[Layout::TwoBit] }
+    }
+
     fn gemv(&self, panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
         assert_eq!(x.len(), panels.cols(), "one activation per column");
-        assert_eq!(out.len(), panels.len() * PANEL_ROWS, "one sum per row");
-        // SAFETY: `self` exists only where `detect` found these features.
-        unsafe { gemv(panels, x, out) }
+        assert_eq!(out.len(), panels.rows(), "one sum per row");
+        match panels.layout() {
+            // SAFETY: `self` exists only where `detect` found these features.
+            Layout::TwoBit => unsafe { two_bit::gemv(panels, x, out) },
+            Layout::Base3 => {
+                assert!(self.vbmi, "a layout with kernels");
+                // SAFETY: as above, and `vbmi` tells that `detect` found that feature too.
+                unsafe { base3::gemv(panels, x, out) }
+            }
+        }
     }
 
     fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-        assert_eq!(out.len(), x.tokens() * panels.len() * PANEL_ROWS, "one sum per token and row");
-        // SAFETY: `self` exists only where `detect` found these features.
-        unsafe { gemm(panels, x, out) }
+        assert_eq!(out.len(), x.tokens() * panels.rows(), "one sum per token and row");
+        match panels.layout() {
+            // SAFETY: `self` exists only where `detect` found these features.
+            Layout::TwoBit => unsafe { two_bit::gemm(panels, x, out) },
+            Layout::Base3 => {
+                assert!(self.vbmi, "a layout with kernels");
+                // SAFETY: as above, and `vbmi` tells that `detect` found that feature too.
+                unsafe { base3::gemm(panels, x, out) }
+            }
+        }
     }
 
     fn peak_macs(&self, rounds: usize) -> u64 {
@@ -52,156 +62,4 @@ fn peak_macs(rounds: usize) -> u64 {
     }
     black_box(sums);
     (rounds * 16 * 64) as u64
-}
-
-/// Sixteen activations: what meets one line.
-type Run = [i8; LINE_COLS];
-
-/// The most one line adds to an accumulator: four products of -128 with code 3,
-/// which lies in the top field, worth 64 times itself.
-const LINE_MAX: i32 = 4 * 128 * (3 * 64);
-
-/// Lines after which the accumulators are shifted and added up, so that none
-/// overflows: 349,520 columns, so in practice never within a row.
-const RUN_LINES: usize = (i32::MAX / LINE_MAX) as usize;
-
-/// One panel at a time, so that weights come from memory as one stream, to which
-/// the hardware's prefetcher needs no help. Two panels would share the loads of
-/// activations and run a third faster where weights are in the second-level
-/// cache (53 against 40 GB/s on a Zen 4 core), but two streams from memory came
-/// at little more than half the speed of one (17 against 30, which is what a
-/// plain read reaches). `_mm_prefetch` 2 to 16 KiB ahead changed neither.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn gemv(panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
-    let (x, _) = x.as_chunks::<LINE_COLS>();
-    let (out, _) = out.as_chunks_mut::<PANEL_ROWS>();
-    for (panel, out) in panels.iter().zip(out) {
-        *out = bytemuck::cast(panel_sums(panel, x));
-    }
-}
-
-/// The sums of one panel's rows.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-fn panel_sums(panel: &[Line], x: &[Run]) -> __m512i {
-    let masks = [0x03, 0x0C, 0x30, 0xC0_u8 as i8].map(|mask| _mm512_set1_epi8(mask));
-    let mut sum = _mm512_setzero_si512();
-    for (panel, x) in panel.chunks(RUN_LINES).zip(x.chunks(RUN_LINES)) {
-        let mut scaled = [_mm512_setzero_si512(); 4];
-        for (line, x) in panel.iter().zip(x) {
-            let line = bytemuck::cast(line.0);
-            let words: [i32; 4] = bytemuck::cast(*x);
-            for f in 0..4 {
-                let codes = _mm512_and_si512(line, masks[f]);
-                scaled[f] = _mm512_dpbusd_epi32(scaled[f], codes, _mm512_set1_epi32(words[f]));
-            }
-        }
-        // Exact: each accumulator is a multiple of what it is divided by.
-        let [by_1, by_4, by_16, by_64] = scaled;
-        let low = _mm512_add_epi32(by_1, _mm512_srai_epi32::<2>(by_4));
-        let high = _mm512_add_epi32(_mm512_srai_epi32::<4>(by_16), _mm512_srai_epi32::<6>(by_64));
-        sum = _mm512_add_epi32(sum, _mm512_add_epi32(low, high));
-    }
-    sum
-}
-
-/// Tokens of a tile at most.
-const TILE: usize = 12;
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-    let lines = panels.cols() / LINE_COLS;
-    let rows = panels.len() * PANEL_ROWS;
-    for (i, pair) in panels.lines().chunks(2 * lines).enumerate() {
-        let first_row = 2 * i * PANEL_ROWS;
-        // Tiles of about the same size: 16 tokens are 8 and 8, not 12 and 4.
-        let tiles = x.tokens().div_ceil(TILE);
-        for tile in 0..tiles {
-            let first = tile * x.tokens() / tiles;
-            let tokens = (tile + 1) * x.tokens() / tiles - first;
-            let tile = Tile { x, first, out: &mut out[first * rows + first_row..], rows };
-            match pair.split_at_checked(lines) {
-                Some((a, b)) if !b.is_empty() => tile.multiply([a, b], tokens),
-                _ => tile.multiply([pair], tokens),
-            }
-        }
-    }
-}
-
-/// Some tokens' activations, and where their sums go.
-struct Tile<'a> {
-    x: Activations<'a>,
-    first: usize,
-    /// From the first token's sum with the first row; tokens are `rows` apart.
-    out: &'a mut [i32],
-    rows: usize,
-}
-
-impl Tile<'_> {
-    /// The sums of `P` panels' rows for `tokens` tokens, at most [`TILE`].
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn multiply<const P: usize>(self, panels: [&[Line]; P], tokens: usize) {
-        match tokens {
-            1 => self.sums::<P, 1>(panels),
-            2 => self.sums::<P, 2>(panels),
-            3 => self.sums::<P, 3>(panels),
-            4 => self.sums::<P, 4>(panels),
-            5 => self.sums::<P, 5>(panels),
-            6 => self.sums::<P, 6>(panels),
-            7 => self.sums::<P, 7>(panels),
-            8 => self.sums::<P, 8>(panels),
-            9 => self.sums::<P, 9>(panels),
-            10 => self.sums::<P, 10>(panels),
-            11 => self.sums::<P, 11>(panels),
-            TILE => self.sums::<P, TILE>(panels),
-            _ => unreachable!("a tile has 1 to {TILE} tokens"),
-        }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn sums<const P: usize, const T: usize>(self, panels: [&[Line]; P]) {
-        let lines = panels[0].len();
-        let x: [&[Run]; T] =
-            std::array::from_fn(|t| self.x.row(self.first + t, lines * LINE_COLS).as_chunks::<LINE_COLS>().0);
-        let mut sums = [[_mm512_setzero_si512(); T]; P];
-        for i in 0..lines {
-            step::<0, P, T>(panels, x, i, &mut sums);
-            step::<1, P, T>(panels, x, i, &mut sums);
-            step::<2, P, T>(panels, x, i, &mut sums);
-            step::<3, P, T>(panels, x, i, &mut sums);
-        }
-        for (p, sums) in sums.into_iter().enumerate() {
-            for (t, sum) in sums.into_iter().enumerate() {
-                let sum: [i32; PANEL_ROWS] = bytemuck::cast(sum);
-                self.out[t * self.rows + p * PANEL_ROWS..][..PANEL_ROWS].copy_from_slice(&sum);
-            }
-        }
-    }
-}
-
-/// Adds field `F` of line `i` of `P` panels, times the activations of `T` tokens.
-///
-/// Written out four times by its caller: as a loop over `F` the compiler left
-/// some tiles rolled, with their sums in memory, at three quarters of the speed.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-fn step<const F: usize, const P: usize, const T: usize>(
-    panels: [&[Line]; P],
-    x: [&[Run]; T],
-    i: usize,
-    sums: &mut [[__m512i; T]; P],
-) {
-    let mut codes = [_mm512_setzero_si512(); P];
-    for (codes, panel) in codes.iter_mut().zip(panels) {
-        // Bits that come in from the byte above fall to the mask.
-        let field = _mm512_srlv_epi32(bytemuck::cast(panel[i].0), _mm512_set1_epi32(2 * F as i32));
-        *codes = _mm512_and_si512(field, _mm512_set1_epi8(3));
-    }
-    for (t, x) in x.into_iter().enumerate() {
-        let words: [i32; 4] = bytemuck::cast(x[i]);
-        let word = _mm512_set1_epi32(words[F]);
-        for (sums, codes) in sums.iter_mut().zip(codes) {
-            sums[t] = _mm512_dpbusd_epi32(sums[t], codes, word);
-        }
-    }
 }

@@ -1,8 +1,10 @@
 //! AVX-512 with VNNI: Ice Lake and Cascade Lake servers (2019), Zen 4 (2022) and later.
 
+mod base3;
 mod float;
 mod integer;
 mod lanes;
+mod two_bit;
 
 use crate::arch::Isa;
 use crate::arch::sealed::Sealed;
@@ -10,7 +12,8 @@ use crate::arch::sealed::Sealed;
 /// Proof that this CPU has AVX-512 F, BW, VL and VNNI, and what stands below them: AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::arch) struct Avx512Vnni {
-    _proof: (),
+    /// Whether it has AVX-512 VBMI too (Ice Lake, Zen 4), which the base-3 kernels look codes up with.
+    vbmi: bool,
 }
 
 impl Avx512Vnni {
@@ -23,7 +26,8 @@ impl Avx512Vnni {
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
-        found.then_some(&Self { _proof: () })
+        let vbmi = is_x86_feature_detected!("avx512vbmi");
+        found.then_some(if vbmi { &Self { vbmi: true } } else { &Self { vbmi: false } })
     }
 }
 

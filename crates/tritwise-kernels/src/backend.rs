@@ -38,10 +38,10 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// The keys and values of one sequence, for all layers.
     type Cache: Send + Sync;
 
-    /// Packs a ternary matrix into this device's layout.
+    /// Packs a ternary matrix into this device's layout, and [releases](tritwise_tensor::Bytes::release) its bytes.
     fn pack(&self, weights: &TernaryMatrix<'_>) -> Self::Matrix;
 
-    /// Takes over a dense table.
+    /// Takes over a dense table, and [releases](tritwise_tensor::Bytes::release) its bytes.
     fn table(&self, weights: &DenseMatrix<'_>) -> Self::Table;
 
     /// Takes over a norm of `weight.len()` features.

@@ -1,12 +1,13 @@
 //! What every checkpoint file comes down to: named tensors in byte ranges.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tritwise_tensor::{CheckpointError, DenseEncoding, DenseMatrix};
+use tritwise_tensor::{CheckpointError, DenseEncoding, DenseMatrix, SharedBytes, Storage};
 
-use crate::bytes::Bytes;
 use crate::error::{file_error, printable, tensor_error};
 
 /// The tensors of one checkpoint, from one file or several shards.
@@ -19,10 +20,16 @@ pub(crate) struct Container {
     by_name: HashMap<String, usize>,
 }
 
-#[derive(Debug)]
 struct ShardFile {
     label: String,
-    bytes: Bytes,
+    storage: Arc<dyn Storage>,
+}
+
+/// How many bytes; the bytes themselves would fill screens.
+impl fmt::Debug for ShardFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ShardFile({:?}, {} bytes)", self.label, self.storage.bytes().len())
+    }
 }
 
 /// One tensor in a file.
@@ -81,8 +88,8 @@ impl Container {
     }
 
     /// Adds a file; its tensors follow with [`push`](Self::push).
-    pub(crate) fn add_file(&mut self, label: String, bytes: Bytes) {
-        self.files.push(ShardFile { label, bytes });
+    pub(crate) fn add_file(&mut self, label: String, storage: Arc<dyn Storage>) {
+        self.files.push(ShardFile { label, storage });
     }
 
     /// Adds a tensor of the file added last.
@@ -115,7 +122,7 @@ impl Container {
 
     /// Size of all files together.
     pub(crate) fn file_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes.len() as u64).sum()
+        self.files.iter().map(|file| file.storage.bytes().len() as u64).sum()
     }
 
     /// The file that holds `stored`, as the user would name it.
@@ -123,8 +130,8 @@ impl Container {
         &self.files[stored.file].label
     }
 
-    pub(crate) fn bytes_of(&self, stored: &Stored) -> &[u8] {
-        &self.files[stored.file].bytes[stored.range.clone()]
+    pub(crate) fn bytes_of(&self, stored: &Stored) -> SharedBytes {
+        SharedBytes::new(Arc::clone(&self.files[stored.file].storage), stored.range.clone())
     }
 
     /// The tensor `name`, without counting as a read.
@@ -143,7 +150,7 @@ impl Container {
     pub(crate) fn need(
         &self,
         name: &str,
-        role: &dyn std::fmt::Display,
+        role: &dyn fmt::Display,
         shape: &[usize],
     ) -> Result<&Stored, CheckpointError> {
         let stored = self.take(name).ok_or_else(|| {
@@ -174,7 +181,7 @@ impl Container {
         ))
     }
 
-    pub(crate) fn refuse(&self, stored: &Stored, message: impl std::fmt::Display) -> CheckpointError {
+    pub(crate) fn refuse(&self, stored: &Stored, message: impl fmt::Display) -> CheckpointError {
         tensor_error(self.file_of(stored), &stored.name, message)
     }
 

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
-use tritwise_tensor::{Activation, CheckpointError, I2sLayout};
+use tritwise_tensor::{Activation, CheckpointError, I2sLayout, Storage};
 
-use crate::bytes::Bytes;
+use crate::bytes;
 use crate::describe::gguf_format;
 use crate::error::{file_error, io_error};
 use crate::source::{Linear, Names, Source};
@@ -44,8 +45,8 @@ pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Source, Checkpo
     let label = path.display().to_string();
     match kind_of(path)? {
         Kind::Gguf => {
-            let bytes = Bytes::map(path).map_err(|error| io_error(path, &error))?;
-            open_gguf(&label, bytes, options)
+            let file = bytes::map(path).map_err(|error| io_error(path, &error))?;
+            open_gguf(&label, file, options)
         }
         Kind::Folder => hf::open(&label, path, options),
     }
@@ -56,11 +57,11 @@ pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Source, Checkpo
 /// # Errors
 /// As [`open`].
 pub fn open_bytes(name: &str, bytes: Vec<u8>, options: &Options) -> Result<Source, CheckpointError> {
-    open_gguf(name, Bytes::Owned(bytes), options)
+    open_gguf(name, Arc::new(bytes), options)
 }
 
-fn open_gguf(label: &str, bytes: Bytes, options: &Options) -> Result<Source, CheckpointError> {
-    let (container, header) = gguf::read(label, bytes)?;
+fn open_gguf(label: &str, storage: Arc<dyn Storage>, options: &Options) -> Result<Source, CheckpointError> {
+    let (container, header) = gguf::read(label, storage)?;
     let (config, floats) = gguf::understand(&container, header.metadata(), options)?;
     Ok(Source {
         container,

@@ -1,10 +1,9 @@
 //! Dense matrices: embeddings, heads and norms.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use crate::float::{FloatKind, not_finite};
-use crate::{TensorError, shape};
+use crate::{Bytes, TensorError, shape};
 
 mod q6_k;
 mod q8_0;
@@ -144,7 +143,7 @@ pub struct DenseMatrix<'a> {
     encoding: DenseEncoding,
     rows: usize,
     cols: usize,
-    bytes: Cow<'a, [u8]>,
+    bytes: Bytes<'a>,
 }
 
 impl<'a> DenseMatrix<'a> {
@@ -157,7 +156,7 @@ impl<'a> DenseMatrix<'a> {
         encoding: DenseEncoding,
         rows: usize,
         cols: usize,
-        bytes: impl Into<Cow<'a, [u8]>>,
+        bytes: impl Into<Bytes<'a>>,
     ) -> Result<Self, TensorError> {
         let bytes = bytes.into();
         shape::check_len(encoding.name(), rows, cols, encoding.encoded_len(rows, cols)?, bytes.len())?;
@@ -186,7 +185,7 @@ impl<'a> DenseMatrix<'a> {
     }
 
     /// The stored bytes, row after row.
-    pub fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &Bytes<'a> {
         &self.bytes
     }
 

@@ -22,6 +22,7 @@
 //! Nothing here opens a file, and nothing here computes with the weights.
 #![forbid(unsafe_code)]
 
+mod bytes;
 mod checkpoint;
 mod config;
 mod dense;
@@ -30,6 +31,7 @@ mod float;
 mod shape;
 mod ternary;
 
+pub use bytes::{Bytes, SharedBytes, Storage};
 pub use checkpoint::{Checkpoint, CheckpointError, LayerTensor, TensorId};
 pub use config::{Activation, Config, Rope, RopeScaling, RopeStyle};
 pub use dense::{DenseEncoding, DenseMatrix};

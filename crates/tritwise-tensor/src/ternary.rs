@@ -1,10 +1,9 @@
 //! Ternary matrices in the encodings of their files.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use crate::float::FloatKind;
-use crate::{TensorError, shape};
+use crate::{Bytes, TensorError, shape};
 
 mod float;
 mod hf_packed;
@@ -151,7 +150,7 @@ pub struct TernaryMatrix<'a> {
     encoding: TernaryEncoding,
     rows: usize,
     cols: usize,
-    bytes: Cow<'a, [u8]>,
+    bytes: Bytes<'a>,
     scales: Scales,
 }
 
@@ -168,7 +167,7 @@ impl<'a> TernaryMatrix<'a> {
         encoding: TernaryEncoding,
         rows: usize,
         cols: usize,
-        bytes: impl Into<Cow<'a, [u8]>>,
+        bytes: impl Into<Bytes<'a>>,
         scale: Option<f32>,
     ) -> Result<Self, TensorError> {
         let bytes = bytes.into();
@@ -217,7 +216,7 @@ impl<'a> TernaryMatrix<'a> {
     }
 
     /// The stored bytes.
-    pub fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &Bytes<'a> {
         &self.bytes
     }
 

@@ -20,7 +20,9 @@ impl Backend for CpuBackend {
     type Cache = Cache;
 
     fn pack(&self, weights: &TernaryMatrix<'_>) -> PackedMatrix {
-        PackedMatrix::pack(weights, self.layout, &self.pool)
+        let packed = PackedMatrix::pack(weights, self.layout, &self.pool);
+        weights.bytes().release(0..weights.bytes().len());
+        packed
     }
 
     fn table(&self, weights: &DenseMatrix<'_>) -> Table {

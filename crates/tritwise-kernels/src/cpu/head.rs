@@ -31,12 +31,15 @@ pub struct Table {
 
 impl Table {
     /// Copies the file's bytes on all threads: most of the time goes into
-    /// touching pages, of the file as of the copy.
+    /// touching pages, of the file as of the copy. The file's are released as
+    /// they are copied, so that no table is in memory twice.
     pub(super) fn new(weights: &DenseMatrix<'_>, pool: &Pool) -> Self {
         let from = weights.bytes();
         let mut bytes = Buffer::zeroed(from.len());
         for_each_shard(pool, &mut bytes, COPY_BYTES, &|i, to: &mut [u8]| {
-            to.copy_from_slice(&from[i * COPY_BYTES..][..to.len()]);
+            let piece = i * COPY_BYTES..i * COPY_BYTES + to.len();
+            to.copy_from_slice(&from[piece.clone()]);
+            from.release(piece);
         });
         Self { encoding: weights.encoding(), rows: weights.rows(), cols: weights.cols(), bytes }
     }

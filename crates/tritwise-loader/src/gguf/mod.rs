@@ -3,20 +3,21 @@
 mod config;
 mod encoding;
 
+use std::sync::Arc;
+
 use tritwise_gguf::{Header, Metadata};
-use tritwise_tensor::{CheckpointError, Config, LayerTensor, TensorId};
+use tritwise_tensor::{CheckpointError, Config, LayerTensor, Storage, TensorId};
 
 use crate::Options;
-use crate::bytes::Bytes;
 use crate::container::Container;
 use crate::error::file_error;
 use crate::source::FloatRule;
 
 /// The tensors and metadata of a GGUF file, whatever its architecture.
-pub(crate) fn read(label: &str, bytes: Bytes) -> Result<(Container, Header), CheckpointError> {
-    let header = Header::parse(&bytes).map_err(|error| file_error(label, error))?;
+pub(crate) fn read(label: &str, storage: Arc<dyn Storage>) -> Result<(Container, Header), CheckpointError> {
+    let header = Header::parse(storage.bytes()).map_err(|error| file_error(label, error))?;
     let mut container = Container::new(label.to_owned());
-    container.add_file(label.to_owned(), bytes);
+    container.add_file(label.to_owned(), storage);
     for tensor in header.tensors() {
         let (encoding, range) = encoding::settle(&header, tensor);
         // The header's windows are in memory, and no encoding has more than 8 elements in a byte.

@@ -306,7 +306,7 @@ fn accept_derived_tensors(container: &Container, config: &Config) -> Result<(), 
         let same = head.shape == embedding.shape
             && head.encoding == embedding.encoding
             && matches!(head.encoding, Encoding::Dense(DenseEncoding::F32 | DenseEncoding::F16 | DenseEncoding::Bf16))
-            && container.bytes_of(head) == container.bytes_of(embedding);
+            && *container.bytes_of(head) == *container.bytes_of(embedding);
         if !same {
             return Err(container.refuse(
                 head,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer};
 use tritwise_tensor::{CheckpointError, DenseEncoding};
 
 use super::{folder_of, read_json};
-use crate::bytes::Bytes;
+use crate::bytes;
 use crate::container::{Container, Encoding};
 use crate::error::{file_error, io_error, tensor_error};
 use crate::limits;
@@ -101,8 +101,9 @@ fn check_index(container: &Container, label: &str, index: &Index) -> Result<(), 
 
 fn add(container: &mut Container, path: &Path) -> Result<(), CheckpointError> {
     let label = path.display().to_string();
-    let bytes = Bytes::map(path).map_err(|error| io_error(path, &error))?;
-    let (header_len, header) = SafeTensors::read_metadata(&bytes).map_err(|error| {
+    let storage = bytes::map(path).map_err(|error| io_error(path, &error))?;
+    let bytes = storage.bytes();
+    let (header_len, header) = SafeTensors::read_metadata(bytes).map_err(|error| {
         file_error(
             &label,
             format_args!("is not a whole safetensors file ({error}); it is cut short or corrupt, download it again"),
@@ -120,7 +121,7 @@ fn add(container: &mut Container, path: &Path) -> Result<(), CheckpointError> {
         })
         .collect();
     tensors.sort_by(|a, b| (a.3.start, &a.0).cmp(&(b.3.start, &b.0)));
-    container.add_file(label, bytes);
+    container.add_file(label, storage);
     for (name, shape, encoding, range) in tensors {
         container.push(name, shape, encoding, range)?;
     }

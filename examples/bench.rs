@@ -1,35 +1,47 @@
 //! Measures speed, beside what the machine could do at best.
 
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::Parser;
+use indicatif::ProgressBar;
 use serde_json::{Value, json};
-use support::machine::{Memory, int8_gmac_per_s, peak_rss};
-use support::{Compute, Layout, ModelPath, Result, bar, fail, print_json};
+use support::machine::{Memory, peak_rss};
+use support::measure::{self, Measured, Median, Test};
+use support::record::{self, Row};
+use support::{Compute, ModelPath, Result, bar, fail, print_json, setup};
 use tritwise::Model;
-use tritwise::kernels::Backend;
-use tritwise::transformer::{Turn, Wanted};
+use tritwise::kernels::CpuBackend;
+use tritwise::transformer::{Sequence, Turn, Wanted};
 
 /// Measure a model's speed beside this machine's ceilings.
 ///
 /// Decoding one token reads every weight once, so its ceiling is the memory's
 /// read bandwidth over the bytes per token. Reading a prompt reuses each
 /// weight for every token, so its ceiling is the int8 multiply-add rate over
-/// the ternary weights. Both ceilings are measured in the same run, and each
-/// figure is given as a share of its own. Figures are medians.
+/// the ternary weights. Both ceilings are measured again and again between the
+/// pieces of a measurement, because they change from second to second where
+/// others share the machine, and each figure is given as a share of its own.
+/// Figures are medians with standard deviations.
 ///
 ///   cargo run --release --example dummy -- --shape 2b-4t /tmp/2b.gguf
 ///   cargo run --release --example bench -- --model /tmp/2b.gguf
+///
+/// Options that take several values, separated by commas, are swept:
+///
+///   … bench -- --model /tmp/2b.gguf --isa x86_64-avx2,x86_64-avx512vnni -t 1,2
+///   … bench -- --model /tmp/2b.gguf -p 128,512,2048 --kv 0,512,2048,4096 -n 32
+///
+/// `--record NAME` keeps the figures, with the commit they belong to, in
+/// benches/record/NAME.csv, from which the example `plot` draws.
 #[derive(Debug, Parser)]
 #[command(verbatim_doc_comment)]
 struct Args {
     #[command(flatten)]
     model: ModelPath,
-    /// Prompt lengths.
+    /// Prompt lengths; 0 for none.
     #[arg(short, value_name = "TOKENS", value_delimiter = ',', default_value = "128,512")]
     p: Vec<usize>,
-    /// Tokens to decode.
+    /// Tokens to decode; 0 for none.
     #[arg(short, value_name = "TOKENS", default_value_t = 128)]
     n: usize,
     /// Tokens in the cache before decoding.
@@ -38,63 +50,63 @@ struct Args {
     /// Numbers of threads [default: one per physical core].
     #[arg(long, short, value_delimiter = ',')]
     threads: Vec<usize>,
+    /// Instruction sets [default: the best this CPU has, or $TRITWISE_ISA].
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    isa: Vec<String>,
+    /// Layouts of ternary weights: `2bit`, `base3` [default: the faster one, or $TRITWISE_LAYOUT].
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    layout: Vec<String>,
     /// Repetitions of each measurement.
     #[arg(long, default_value_t = 5)]
     reps: usize,
-    /// Instruction set [default: the best this CPU has, or $TRITWISE_ISA].
-    #[arg(long)]
-    isa: Option<String>,
-    /// Layout of ternary weights: `2bit` or `base3` [default: the faster one, or $TRITWISE_LAYOUT].
-    #[arg(long)]
-    layout: Option<String>,
+    /// Append the figures to benches/record/NAME.csv.
+    #[arg(long, value_name = "NAME")]
+    record: Option<String>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
-/// What does not depend on the number of threads. Peak memory is taken before
-/// the measurement of bandwidth adds its own.
-struct Facts {
-    isa: &'static str,
-    load_s: f64,
-    peak_rss_bytes: Option<u64>,
-    weight_bytes: usize,
-    bytes_per_token: usize,
-}
+impl Args {
+    /// Every combination of the options that are swept.
+    fn setups(&self) -> Vec<Compute> {
+        let context = self.p.iter().copied().chain(self.kv.iter().map(|kv| kv + self.n)).max().unwrap_or(0);
+        let plain = Compute { context: Some(context.max(1)), ..Compute::default() };
+        let setups = sweep(vec![plain], &self.isa, |setup, isa| setup.isa = Some(isa));
+        let setups = sweep(setups, &self.layout, |setup, layout| setup.layout = Some(layout));
+        sweep(setups, &self.threads, |setup, threads| setup.threads = Some(threads))
+    }
 
-impl Facts {
-    /// Of a model just opened, after one token.
-    fn of(model: &Model) -> Result<Self> {
-        let network = model.network();
-        let (mut sequence, mut workspace) = (network.sequence(1), network.workspace());
-        let turn = Turn { sequence: &mut sequence, tokens: &[0], wanted: Wanted::Last };
-        network.forward(&mut workspace, &mut [turn])?;
-        Ok(Self {
-            isa: model.isa(),
-            load_s: model.load_time().as_secs_f64(),
-            peak_rss_bytes: peak_rss(),
-            weight_bytes: network.weight_bytes(),
-            bytes_per_token: network.bytes_per_token(),
-        })
+    /// What the measurements of one setup add to the progress bar.
+    fn steps(&self) -> usize {
+        let prefill: usize = self.p.iter().map(|&p| measure::prefill_steps(p, self.reps)).sum();
+        prefill + self.kv.len() * measure::decode_steps(self.n, self.reps)
     }
 }
 
-/// What the machine can do with a number of threads.
-struct Ceiling {
-    threads: usize,
-    read_gb_per_s: f64,
-    int8_gmac_per_s: f64,
+/// Each of `setups` with each of `choices`, or as it is where there are none.
+fn sweep<T: Clone>(setups: Vec<Compute>, choices: &[T], choose: impl Fn(&mut Compute, T)) -> Vec<Compute> {
+    if choices.is_empty() {
+        return setups;
+    }
+    let mut swept = Vec::new();
+    for setup in setups {
+        for choice in choices {
+            let mut setup = setup.clone();
+            choose(&mut setup, choice.clone());
+            swept.push(setup);
+        }
+    }
+    swept
 }
 
-/// A repeated measurement.
-struct Measured {
-    tokens: usize,
-    kv: usize,
-    threads: usize,
-    tokens_per_s: f64,
-    stddev: f64,
-    gb_per_s: f64,
-    share: f64,
+/// A model in one setup, and what was measured of it.
+struct Report {
+    /// The columns that all measurements share.
+    setup: Row,
+    weight_bytes: usize,
+    peak_rss: Option<u64>,
+    measured: Vec<Measured>,
 }
 
 fn main() -> ExitCode {
@@ -102,185 +114,158 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result {
-    let longest = args.p.iter().copied().chain(args.kv.iter().map(|kv| kv + args.n)).max().unwrap_or(args.n);
-    let compute = |threads| Compute {
-        threads,
-        decode_threads: None,
-        isa: args.isa.clone(),
-        layout: args.layout.clone(),
-        context: Some(longest.max(1)),
-        i2s_layout: Layout::A,
-    };
-    let mut model = compute(args.threads.first().copied()).open(&args.model)?;
-    let facts = Facts::of(&model)?;
-    let threads = if args.threads.is_empty() { vec![model.threads()] } else { args.threads.clone() };
-    let memory = Memory::new(threads.iter().copied().max().unwrap_or(1));
-
-    let (mut ceilings, mut prefill, mut decode) = (Vec::new(), Vec::new(), Vec::new());
-    for &threads in &threads {
-        if model.threads() != threads {
-            model = compute(Some(threads)).open(&args.model)?;
-        }
-        let ceiling = Ceiling {
-            threads,
-            read_gb_per_s: memory.read_gb_per_s(threads, args.reps),
-            int8_gmac_per_s: int8_gmac_per_s(model.network().backend().isa(), threads, args.reps),
-        };
-        let bar = bar("measuring", (args.p.len() + args.kv.len()) as u64);
-        for &tokens in &args.p {
-            prefill.push(measure_prefill(&model, &ceiling, tokens, args.reps)?);
-            bar.inc(1);
-        }
-        for &kv in &args.kv {
-            decode.push(measure_decode(&model, &ceiling, kv, args.n, args.reps)?);
-            bar.inc(1);
-        }
-        bar.finish_and_clear();
-        ceilings.push(ceiling);
+    if args.reps == 0 {
+        return Err("--reps 0 measures nothing; use 5 or more".into());
     }
+    let setups = args.setups();
+    let past_steps = args.kv.iter().max().copied().unwrap_or(0);
+    let bar = bar("measuring", (setups.len() * args.steps() + past_steps) as u64);
+    let (mut reports, mut memory, mut past) = (Vec::new(), None, Past::default());
+    for compute in &setups {
+        let model = compute.open(&args.model)?;
+        warm_up(&model)?;
+        // Before the buffer whose reading is the ceiling adds its own.
+        let peak_rss = memory.is_none().then(peak_rss).flatten();
+        let memory = match &memory {
+            Some(memory) => memory,
+            None => memory.insert(Memory::new().map_err(|e| format!("memory to measure the bandwidth with: {e}"))?),
+        };
+        let setup = setup::columns(&model, &args.model.model, peak_rss);
+        let past = if args.n > 0 { past.of(args, &model, &setup.kv_type, &bar)? } else { None };
+        let measured = measure(args, &model, memory, past, &bar)?;
+        let report = Report { setup, weight_bytes: model.network().weight_bytes(), peak_rss, measured };
+        if !args.json {
+            bar.suspend(|| print(&report));
+        }
+        if let Some(name) = &args.record {
+            let rows: Vec<Row> = report.measured.iter().map(|m| setup::row(&report.setup, m)).collect();
+            record::append(name, &rows)?;
+        }
+        reports.push(report);
+    }
+    bar.finish_and_clear();
     if args.json {
-        report_json(&facts, &ceilings, &prefill, &decode);
-    } else {
-        report(&facts, &ceilings, &prefill, &decode);
+        print_json(&summary(&reports));
     }
     Ok(())
 }
 
-/// One forward call over a prompt; its last logits are computed, as for a real one.
-fn measure_prefill(model: &Model, ceiling: &Ceiling, tokens: usize, reps: usize) -> Result<Measured> {
+/// Makes what the first token makes.
+fn warm_up(model: &Model) -> Result {
     let network = model.network();
-    let mut workspace = network.workspace();
-    let mut sequence = network.sequence(tokens);
-    let prompt = prompt(model, tokens);
-    let mut once = || -> Result<f64> {
-        sequence.truncate(0);
-        let start = Instant::now();
-        let turn = Turn { sequence: &mut sequence, tokens: &prompt, wanted: Wanted::Last };
-        network.forward(&mut workspace, &mut [turn])?;
-        Ok(tokens as f64 / start.elapsed().as_secs_f64())
-    };
-    once()?; // the first call makes the buffers
-    let rates = (0..reps).map(|_| once()).collect::<Result<Vec<_>>>()?;
-    let (tokens_per_s, stddev) = median_and_spread(rates);
-    let config = network.config();
-    let gmac_per_token = config.layer_parameters() as f64 * config.layers as f64 / 1e9;
-    Ok(Measured {
-        tokens,
-        kv: 0,
-        threads: ceiling.threads,
-        tokens_per_s,
-        stddev,
-        gb_per_s: 0.0,
-        share: tokens_per_s * gmac_per_token / ceiling.int8_gmac_per_s,
-    })
+    let (mut sequence, mut workspace) = (network.sequence(1), network.workspace());
+    let turn = Turn { sequence: &mut sequence, tokens: &[0], wanted: Wanted::Last };
+    network.forward(&mut workspace, &mut [turn])?;
+    Ok(())
 }
 
-/// `n` forward calls of one token each, after `kv` tokens.
-fn measure_decode(model: &Model, ceiling: &Ceiling, kv: usize, n: usize, reps: usize) -> Result<Measured> {
-    let network = model.network();
-    let mut workspace = network.workspace();
-    let mut sequence = network.sequence(kv + n);
-    let text = prompt(model, kv + n);
-    if kv > 0 {
-        let turn = Turn { sequence: &mut sequence, tokens: &text[..kv], wanted: Wanted::Nothing };
-        network.forward(&mut workspace, &mut [turn])?;
-    }
-    let mut once = || -> Result<f64> {
-        sequence.truncate(kv);
-        let start = Instant::now();
-        for token in &text[kv..] {
-            let turn = Turn { sequence: &mut sequence, tokens: std::slice::from_ref(token), wanted: Wanted::Last };
-            network.forward(&mut workspace, &mut [turn])?;
+/// The longest past that is asked for, computed once for all setups that keep
+/// keys and values the same way. Shorter ones are its beginning.
+#[derive(Default)]
+struct Past(Option<(String, Sequence<CpuBackend>)>);
+
+impl Past {
+    fn of(
+        &mut self,
+        args: &Args,
+        model: &Model,
+        kv_type: &str,
+        bar: &ProgressBar,
+    ) -> Result<Option<&Sequence<CpuBackend>>> {
+        if self.0.as_ref().is_none_or(|(of, _)| of != kv_type) {
+            let longest = args.kv.iter().copied().max().unwrap_or(0);
+            self.0 = Some((kv_type.to_owned(), measure::past(model, longest, args.n, bar)?));
         }
-        Ok(n as f64 / start.elapsed().as_secs_f64())
+        Ok(self.0.as_ref().map(|(_, past)| past))
+    }
+}
+
+/// All measurements of one setup.
+fn measure(
+    args: &Args,
+    model: &Model,
+    memory: &Memory,
+    past: Option<&Sequence<CpuBackend>>,
+    bar: &ProgressBar,
+) -> Result<Vec<Measured>> {
+    let mut measured = Vec::new();
+    for &tokens in args.p.iter().filter(|&&tokens| tokens > 0) {
+        measured.push(measure::prefill(model, tokens, args.reps, bar)?);
+    }
+    for (past, &kv) in past.into_iter().flat_map(|past| args.kv.iter().map(move |kv| (past, kv))) {
+        let mut copy = past.fork(model.network());
+        copy.truncate(kv);
+        measured.push(measure::decode(model, memory, &mut copy, args.n, args.reps, bar)?);
+    }
+    Ok(measured)
+}
+
+fn summary(reports: &[Report]) -> Value {
+    let all = || reports.iter().flat_map(|r| r.measured.iter().map(move |m| (r, m)));
+    let ceilings = |test: Test| -> Value {
+        let mut by_threads = serde_json::Map::new();
+        for threads in reports.iter().map(|r| r.setup.threads) {
+            let of = all().filter(|(r, m)| r.setup.threads == threads && m.test == test);
+            let figures: Vec<f64> = of.map(|(_, m)| m.ceiling.median).collect();
+            if !figures.is_empty() {
+                by_threads.insert(threads.to_string(), json!(Median::of(figures).median));
+            }
+        }
+        by_threads.into()
     };
-    once()?;
-    let rates = (0..reps).map(|_| once()).collect::<Result<Vec<_>>>()?;
-    let (tokens_per_s, stddev) = median_and_spread(rates);
-    // Weights, and the keys and values of a sequence half way through the run.
-    let cache = network.backend().cache_bytes(network.config(), kv + n / 2);
-    let gb_per_s = tokens_per_s * (network.bytes_per_token() + cache) as f64 / 1e9;
-    Ok(Measured {
-        tokens: n,
-        kv,
-        threads: ceiling.threads,
-        tokens_per_s,
-        stddev,
-        gb_per_s,
-        share: gb_per_s / ceiling.read_gb_per_s,
+    let figures = |test: Test| -> Value {
+        let of = all().filter(|(_, m)| m.test == test);
+        of.map(|(r, m)| {
+            json!({
+                "isa": r.setup.isa, "threads": r.setup.threads, "layout": r.setup.layout, "head": r.setup.head,
+                "kv_type": r.setup.kv_type, "tokens": m.tokens, "kv": m.kv, "n": m.n,
+                "tokens_per_s": m.tokens_per_s.median, "stddev": m.tokens_per_s.spread,
+                "ceiling": m.ceiling.median, "ceiling_stddev": m.ceiling.spread,
+                "gb_per_s": (test == Test::Decode).then_some(m.reached.median),
+                "share": m.share.median, "share_stddev": m.share.spread,
+            })
+        })
+        .collect()
+    };
+    let first = reports.first();
+    json!({
+        "isa": first.map(|r| &r.setup.isa),
+        "read_gb_per_s": ceilings(Test::Decode),
+        "int8_gmac_per_s": ceilings(Test::Prefill),
+        "load_s": first.map(|r| r.setup.load_s),
+        "peak_rss_bytes": first.and_then(|r| r.peak_rss),
+        "weight_bytes": first.map(|r| r.weight_bytes),
+        "bytes_per_token": first.map(|r| r.setup.ternary_bytes + r.setup.head_bytes),
+        "prefill": figures(Test::Prefill),
+        "decode": figures(Test::Decode),
     })
 }
 
-/// Any tokens will do: speed does not depend on what they say.
-fn prompt(model: &Model, len: usize) -> Vec<u32> {
-    let vocab = model.config().vocab as u32;
-    (0..len as u32).map(|i| i.wrapping_mul(2_654_435_761) % vocab).collect()
-}
-
-fn median_and_spread(mut rates: Vec<f64>) -> (f64, f64) {
-    rates.sort_by(f64::total_cmp);
-    let mean = rates.iter().sum::<f64>() / rates.len() as f64;
-    let variance = rates.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / (rates.len().max(2) - 1) as f64;
-    (rates[rates.len() / 2], variance.sqrt())
-}
-
-fn report_json(facts: &Facts, ceilings: &[Ceiling], prefill: &[Measured], decode: &[Measured]) {
-    let per_threads = |figure: fn(&Ceiling) -> f64| -> Value {
-        ceilings.iter().map(|c| (c.threads.to_string(), json!(figure(c)))).collect::<serde_json::Map<_, _>>().into()
-    };
-    print_json(&json!({
-        "isa": facts.isa,
-        "read_gb_per_s": per_threads(|c| c.read_gb_per_s),
-        "int8_gmac_per_s": per_threads(|c| c.int8_gmac_per_s),
-        "load_s": facts.load_s,
-        "peak_rss_bytes": facts.peak_rss_bytes,
-        "weight_bytes": facts.weight_bytes,
-        "bytes_per_token": facts.bytes_per_token,
-        "prefill": prefill.iter().map(|m| json!({
-            "tokens": m.tokens, "threads": m.threads,
-            "tokens_per_s": m.tokens_per_s, "stddev": m.stddev, "share": m.share,
-        })).collect::<Vec<_>>(),
-        "decode": decode.iter().map(|m| json!({
-            "tokens": m.tokens, "kv": m.kv, "threads": m.threads,
-            "tokens_per_s": m.tokens_per_s, "stddev": m.stddev, "gb_per_s": m.gb_per_s, "share": m.share,
-        })).collect::<Vec<_>>(),
-    }));
-}
-
-fn report(facts: &Facts, ceilings: &[Ceiling], prefill: &[Measured], decode: &[Measured]) {
-    println!(
-        "{}; weights {:.0} MB, read per token {:.0} MB; loaded in {:.2} s; peak memory {:.0} MB",
-        facts.isa,
-        facts.weight_bytes as f64 / 1e6,
-        facts.bytes_per_token as f64 / 1e6,
-        facts.load_s,
-        facts.peak_rss_bytes.unwrap_or(0) as f64 / 1e6,
+fn print(report: &Report) {
+    let Row { shape, isa, layout, head, kv_type, threads, load_s, .. } = &report.setup;
+    println!("{shape}: {isa}, {layout} weights, {head} head, {kv_type} cache, {threads} threads");
+    print!(
+        "  weights {:.0} MB, read per token {:.0} MB; loaded in {load_s:.2} s",
+        report.weight_bytes as f64 / 1e6,
+        report.setup.bytes() / 1e6
     );
-    for c in ceilings {
+    println!(
+        "{}",
+        report.peak_rss.map_or(String::new(), |bytes| format!("; peak memory {:.0} MB", bytes as f64 / 1e6))
+    );
+    for m in &report.measured {
+        let (what, unit) = match m.test {
+            Test::Prefill => (format!("prefill {:>5}", m.tokens), "GMAC/s"),
+            Test::Decode => (format!("decode  {:>5}, KV {:>5}", m.tokens, m.kv), "GB/s"),
+        };
         println!(
-            "ceiling, {} threads: memory reads {:.1} GB/s, int8 {:.0} GMAC/s",
-            c.threads, c.read_gb_per_s, c.int8_gmac_per_s
-        );
-    }
-    for m in prefill {
-        println!(
-            "prefill {:>5} tokens,           {} threads: {:>8.1} ± {:.1} tokens/s, {:>3.0} % of the int8 ceiling",
-            m.tokens,
-            m.threads,
-            m.tokens_per_s,
-            m.stddev,
-            100.0 * m.share
-        );
-    }
-    for m in decode {
-        println!(
-            "decode  {:>5} tokens, KV {:>5}, {} threads: {:>8.1} ± {:.1} tokens/s, {:>3.0} % of the memory ceiling",
-            m.tokens,
-            m.kv,
-            m.threads,
-            m.tokens_per_s,
-            m.stddev,
-            100.0 * m.share
+            "  {what:<24} {:>8.1} ± {:<5.1} tokens/s  {:>5.1} ± {:<4.1} % of {:.1} ± {:.1} {unit}",
+            m.tokens_per_s.median,
+            m.tokens_per_s.spread,
+            100.0 * m.share.median,
+            100.0 * m.share.spread,
+            m.ceiling.median,
+            m.ceiling.spread,
         );
     }
 }

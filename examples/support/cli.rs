@@ -25,7 +25,7 @@ pub struct ModelPath {
 }
 
 /// How to compute. None of it changes a bit of any result.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Compute {
     /// Threads to compute with [default: one per physical core].
     #[arg(long, short)]

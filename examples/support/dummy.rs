@@ -6,6 +6,7 @@
 use std::io::Write;
 
 use clap::ValueEnum;
+use tritwise::Config;
 use tritwise_gguf::{Writer, types};
 
 use crate::Result;
@@ -101,6 +102,29 @@ pub const SHAPES: [Shape; 5] = [
         tied: true,
     },
 ];
+
+impl Shape {
+    /// Whether a model has this shape.
+    pub fn is(&self, config: &Config) -> bool {
+        (self.hidden, self.layers, self.ffn, self.vocab) == (config.hidden, config.layers, config.ffn, config.vocab)
+    }
+
+    /// Transformer blocks.
+    pub fn layers(&self) -> usize {
+        self.layers
+    }
+
+    /// Ternary weights of all blocks.
+    pub fn ternary_weights(&self) -> u64 {
+        let (q, kv) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        (self.layers * self.hidden * (2 * q + 2 * kv + 3 * self.ffn)) as u64
+    }
+
+    /// Weights of the output head.
+    pub fn head_weights(&self) -> u64 {
+        (self.vocab * self.hidden) as u64
+    }
+}
 
 /// Encoding of the ternary matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,8 +1,13 @@
 //! What the examples share: their common options, opening a model with a
-//! progress bar, and measuring the machine they run on.
+//! progress bar, measuring speed beside the machine's ceilings, and the record
+//! of such measurements.
 
 mod cli;
 pub mod dummy;
 pub mod machine;
+pub mod measure;
+pub mod record;
+pub mod setup;
+pub mod speed_model;
 
 pub use cli::{Compute, Layout, ModelPath, Result, bar, bundled, fail, print_json};

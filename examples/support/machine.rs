@@ -1,63 +1,110 @@
 //! What this machine can do at best: the ceilings that speeds are compared with.
+//!
+//! They are not constants. The hosts of a virtual machine move its cores about,
+//! and two cores that share a link to memory read half of what two cores with a
+//! link each do; such states last seconds. So a ceiling is measured in bursts of
+//! some ten milliseconds, again and again between the pieces of what it is
+//! compared with (`measure.rs`).
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use memmap2::MmapMut;
 use tritwise::kernels::arch::Isa;
 
-/// Bytes that one thread reads in a bandwidth measurement: far beyond any cache.
+/// Bytes of the buffer that is read: many times the largest cache.
 const BUFFER: usize = 512 << 20;
 
-/// Memory to read again and again; made once, because making it takes longer than reading it.
+/// Bytes that a thread takes at a time, so that a slow core delays little.
+const PIECE: usize = 1 << 20;
+
+/// Rounds of multiply-adds that a thread takes at a time, and pieces per thread of a burst.
+const ROUNDS: usize = 50_000;
+const PIECES: usize = 40;
+
+/// Memory to read again and again, in large pages where the system has them.
 #[derive(Debug)]
-pub struct Memory(Vec<u64>);
+pub struct Memory(MmapMut);
 
 impl Memory {
-    /// Memory for `threads` threads.
-    pub fn new(threads: usize) -> Self {
-        Self((0..(threads * BUFFER / 8) as u64).collect())
+    /// 512 MiB, written once, so that they are there.
+    ///
+    /// # Errors
+    /// The system has not that much.
+    pub fn new() -> std::io::Result<Self> {
+        let mut pages = MmapMut::map_anon(BUFFER)?;
+        #[cfg(target_os = "linux")]
+        {
+            // As the weights are; refused where there are none.
+            let _ = pages.advise(memmap2::Advice::HugePage);
+        }
+        // No two pages alike, so that no host keeps several as one.
+        for (i, word) in pages.as_chunks_mut::<{ size_of::<usize>() }>().0.iter_mut().enumerate() {
+            *word = i.to_ne_bytes();
+        }
+        Ok(Self(pages))
     }
 
-    /// Gigabytes (10⁹) per second that `threads` threads read together, best of `reps`.
-    pub fn read_gb_per_s(&self, threads: usize, reps: usize) -> f64 {
-        let share = &self.0[..threads * BUFFER / 8];
-        let read = || {
-            let start = Instant::now();
-            std::thread::scope(|scope| {
-                for part in share.chunks(BUFFER / 8) {
-                    scope.spawn(|| black_box(sum(part)));
-                }
-            });
-            size_of_val(share) as f64 / start.elapsed().as_secs_f64() / 1e9
+    /// Gigabytes (10⁹) per second that `threads` threads read together: the
+    /// buffer once with each of two loops, and the faster of them.
+    pub fn read_gb_per_s(&self, threads: usize) -> f64 {
+        let read = |sum: fn(&[u8]) -> u64| {
+            let taken = take_pieces(threads, BUFFER / PIECE, &|i| sum(&self.0[i * PIECE..][..PIECE]));
+            BUFFER as f64 / taken.as_secs_f64() / 1e9
         };
-        (0..reps).map(|_| read()).fold(0.0, f64::max)
+        read(sum::<1>).max(read(sum::<4>))
     }
 }
 
-/// Eight independent sums, so that loads and not additions are what limits it.
-fn sum(words: &[u64]) -> u64 {
-    let mut sums = [0u64; 32];
-    for chunk in words.chunks_exact(32) {
-        for (sum, word) in sums.iter_mut().zip(chunk) {
-            *sum = sum.wrapping_add(*word);
+/// Sums a piece as `STREAMS` streams side by side, sixteen words of each at a
+/// time, so that loads and not additions are what limits it.
+fn sum<const STREAMS: usize>(piece: &[u8]) -> u64 {
+    let words = piece.as_chunks::<8>().0;
+    let mut streams = words.chunks_exact(words.len() / STREAMS).map(|stream| stream.as_chunks::<16>().0);
+    let streams: [_; STREAMS] = std::array::from_fn(|_| streams.next().unwrap_or_default());
+    let mut sums = [[0u64; 16]; STREAMS];
+    for at in 0..words.len() / STREAMS / 16 {
+        for (sums, stream) in sums.iter_mut().zip(&streams) {
+            for (sum, word) in sums.iter_mut().zip(&stream[at]) {
+                *sum = sum.wrapping_add(u64::from_ne_bytes(*word));
+            }
         }
     }
-    sums.iter().fold(0, |a, b| a.wrapping_add(*b))
+    sums.as_flattened().iter().fold(0, |a, b| a.wrapping_add(*b))
 }
 
 /// Billions of int8 multiply-adds per second that `threads` threads can do
-/// with `isa`'s instruction when nothing is loaded, best of `reps`.
-pub fn int8_gmac_per_s(isa: &'static dyn Isa, threads: usize, reps: usize) -> f64 {
-    let rounds = 4_000_000;
-    let burst = || {
+/// with `isa`'s instruction when nothing is loaded.
+pub fn int8_gmac_per_s(isa: &'static dyn Isa, threads: usize) -> f64 {
+    let pieces = threads * PIECES;
+    let taken = take_pieces(threads, pieces, &|_| isa.peak_macs(ROUNDS));
+    (pieces as u64 * isa.peak_macs(1)) as f64 * ROUNDS as f64 / taken.as_secs_f64() / 1e9
+}
+
+/// Time from the first start to the last end of threads that take `pieces` pieces in turn.
+fn take_pieces(threads: usize, pieces: usize, piece: &(dyn Fn(usize) -> u64 + Sync)) -> Duration {
+    let (cursor, barrier) = (AtomicUsize::new(0), Barrier::new(threads));
+    let worker = || {
+        barrier.wait();
         let start = Instant::now();
-        let macs: u64 = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| isa.peak_macs(rounds))).collect();
-            threads.into_iter().map(|t| t.join().unwrap_or(0)).sum()
-        });
-        macs as f64 / start.elapsed().as_secs_f64() / 1e9
+        loop {
+            let i = cursor.fetch_add(1, Ordering::Relaxed);
+            if i >= pieces {
+                return (start, Instant::now());
+            }
+            black_box(piece(i));
+        }
     };
-    (0..reps).map(|_| burst()).fold(0.0, f64::max)
+    let spans: Vec<_> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
+        let own = worker();
+        others.into_iter().filter_map(|other| other.join().ok()).chain([own]).collect()
+    });
+    let start = spans.iter().map(|span| span.0).min();
+    let end = spans.iter().map(|span| span.1).max();
+    start.zip(end).map_or(Duration::ZERO, |(start, end)| end - start)
 }
 
 /// The most memory this process has held, in bytes. `None` off Linux.
@@ -65,4 +112,11 @@ pub fn peak_rss() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// The processor's own name. `None` off Linux.
+pub fn cpu_name() -> Option<String> {
+    let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("model name"))?;
+    Some(line.trim_start_matches([' ', '\t', ':']).trim().to_owned())
 }

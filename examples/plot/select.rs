@@ -1,0 +1,95 @@
+//! Which rows of the record a plot or a table shows.
+
+use std::cmp::Reverse;
+
+use support::dummy::SHAPES;
+use support::record::{Row, latest};
+use support::speed_model::{Point, SpeedModel};
+
+/// The shape that plots about one shape show.
+const SHAPE: &str = "2b-4t";
+
+/// A shape that the model is asked about.
+pub(crate) struct Predicted {
+    pub(crate) name: &'static str,
+    pub(crate) layers: usize,
+    /// Bytes per token.
+    pub(crate) bytes: f64,
+}
+
+/// The last row of each setup, small shapes first.
+pub(crate) struct Record {
+    rows: Vec<Row>,
+}
+
+impl Record {
+    pub(crate) fn new(rows: &[Row]) -> Self {
+        let mut rows = latest(rows);
+        rows.sort_by_key(|r| {
+            (r.ternary_weights, Reverse(r.isa.clone()), r.threads, r.layout.clone(), r.head.clone(), r.kv_type.clone())
+        });
+        rows.sort_by_key(|r| (r.ternary_weights, r.kv, r.tokens));
+        Self { rows }
+    }
+
+    pub(crate) fn rows(&self, test: &str) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.test == test)
+    }
+
+    /// Of each shape, instruction set and number of threads the fastest from an
+    /// empty cache: a prompt's length, the layout and the head are free.
+    pub(crate) fn fastest(&self, test: &str) -> Vec<&Row> {
+        let place = |row: &Row| (row.shape.clone(), row.isa.clone(), row.threads);
+        let mut best: Vec<&Row> = Vec::new();
+        for row in self.rows(test).filter(|row| row.kv == 0) {
+            match best.iter_mut().find(|other| place(other) == place(row)) {
+                Some(other) if other.tokens_per_s < row.tokens_per_s => *other = row,
+                Some(_) => {}
+                None => best.push(row),
+            }
+        }
+        best.sort_by_key(|row| (row.ternary_weights, Reverse(row.isa.clone()), row.threads));
+        best
+    }
+
+    /// Decoding of the one shape, on the instruction set and the number of threads of its fastest row.
+    pub(crate) fn one_shape(&self) -> Vec<&Row> {
+        let of_shape = || self.rows("decode").filter(|row| row.shape == SHAPE);
+        let Some(best) = of_shape().max_by(|a, b| a.tokens_per_s.total_cmp(&b.tokens_per_s)) else {
+            return Vec::new();
+        };
+        of_shape().filter(|row| (&row.isa, row.threads) == (&best.isa, best.threads)).collect()
+    }
+
+    /// The model, fitted to all decoding on the instruction set and the number
+    /// of threads of the one shape's fastest row; and these rows.
+    pub(crate) fn model(&self) -> Option<(SpeedModel, Vec<&Row>)> {
+        let of = self.one_shape().first().copied()?;
+        let same = |row: &&Row| (&row.cpu, &row.isa, row.threads) == (&of.cpu, &of.isa, of.threads);
+        let rows: Vec<&Row> = self.rows("decode").filter(same).collect();
+        let points: Vec<Point> = rows.iter().map(|row| point(row)).collect();
+        SpeedModel::fit(&points).map(|model| (model, rows))
+    }
+
+    /// What a token of every shape would read in the layout and head of the one shape's fastest row.
+    pub(crate) fn predicted_shapes(&self) -> Option<(&Row, Vec<Predicted>)> {
+        let best = self.one_shape().into_iter().max_by(|a, b| a.tokens_per_s.total_cmp(&b.tokens_per_s))?;
+        let shape = SHAPES.iter().find(|shape| shape.name == SHAPE)?;
+        let per_ternary = best.ternary_bytes as f64 / shape.ternary_weights() as f64;
+        let per_head = best.head_bytes as f64 / shape.head_weights() as f64;
+        let mut shapes: Vec<_> = SHAPES
+            .iter()
+            .map(|shape| {
+                let bytes = shape.ternary_weights() as f64 * per_ternary + shape.head_weights() as f64 * per_head;
+                Predicted { name: shape.name, layers: shape.layers(), bytes }
+            })
+            .collect();
+        shapes.sort_by(|a, b| a.bytes.total_cmp(&b.bytes));
+        Some((best, shapes))
+    }
+}
+
+/// A row as the model sees it.
+pub(crate) fn point(row: &Row) -> Point {
+    Point { bytes: row.bytes(), gb_per_s: row.ceiling, layers: row.layers, tokens_per_s: row.tokens_per_s }
+}

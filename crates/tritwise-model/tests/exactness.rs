@@ -4,12 +4,17 @@
 mod support;
 
 use support::{Random, RandomCheckpoint, bitnet, llama};
+use tritwise_kernels::cpu::CpuBuilder;
 use tritwise_kernels::{CpuBackend, arch};
 use tritwise_model::{Error, Model, Sequence, Turn, Wanted};
 use tritwise_tensor::Config;
 
 fn model(config: &Config, isa: &str, threads: usize) -> Model<CpuBackend> {
-    let cpu = CpuBackend::builder().isa(isa).threads(threads).build().expect("the instruction set is available");
+    load(config, CpuBackend::builder().isa(isa).threads(threads))
+}
+
+fn load(config: &Config, cpu: CpuBuilder) -> Model<CpuBackend> {
+    let cpu = cpu.build().expect("the instruction set and the layout are available");
     Model::load(cpu, &RandomCheckpoint::new(config.clone(), 1), 700, &mut |_| {}).expect("the checkpoint is whole")
 }
 
@@ -42,20 +47,21 @@ fn bits(logits: &[f32]) -> Vec<u32> {
 }
 
 #[test]
-fn cuts_threads_and_instruction_sets_change_nothing() {
+fn cuts_threads_layouts_and_instruction_sets_change_nothing() {
     for config in [bitnet(), llama()] {
         // Beyond one attention chunk (256 positions), and no multiple of anything.
         let tokens = text(301, 2, config.vocab);
         let expected = logits(&model(&config, "scalar", 1), &tokens, &[tokens.len()]);
-        for isa in arch::available() {
+        for (isa, layout) in arch::available().iter().flat_map(|isa| isa.layouts().iter().map(move |l| (isa, l.name())))
+        {
             for threads in [1, 2, 3] {
-                let model = model(&config, isa.name(), threads);
+                let model = load(&config, CpuBackend::builder().isa(isa.name()).layout(layout).threads(threads));
                 for cuts in [&[tokens.len()][..], &[1], &[7, 1, 30], &[256, 44]] {
                     let found = logits(&model, &tokens, cuts);
-                    assert!(found == expected, "{} with {threads} threads, cut {cuts:?}, differs", isa.name());
+                    assert!(found == expected, "{}, {layout}, {threads} threads, cut {cuts:?}", isa.name());
                 }
             }
-            println!("{}: equal", isa.name());
+            println!("{}, {layout}: equal", isa.name());
         }
     }
 }

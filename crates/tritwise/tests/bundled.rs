@@ -4,11 +4,15 @@ use std::path::PathBuf;
 
 use tritwise::kernels::arch;
 use tritwise::transformer::{Turn, Wanted};
-use tritwise::{Model, Sampling};
+use tritwise::{Model, ModelBuilder, Sampling};
 
 fn open(isa: &str, threads: usize) -> Model {
+    load(Model::builder().isa(isa).threads(threads))
+}
+
+fn load(builder: ModelBuilder) -> Model {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../assets/stories-8m.gguf"].iter().collect();
-    Model::builder().isa(isa).threads(threads).open(path).unwrap_or_else(|e| panic!("{e}"))
+    builder.open(path).unwrap_or_else(|e| panic!("{e}"))
 }
 
 const PROMPT: &str = "The princess looked at the old woman, and the old woman looked at her. 'Whither are you going?' \
@@ -32,11 +36,12 @@ fn whole_logits_are_equal_however_they_are_computed() {
     let model = open("scalar", 1);
     let tokens = model.tokenizer().unwrap().encode_prompt(PROMPT, tritwise::tokenizer::Special::Text).unwrap();
     let expected = logits(&model, &tokens, tokens.len());
-    for isa in arch::available() {
+    for (isa, layout) in arch::available().iter().flat_map(|isa| isa.layouts().iter().map(move |l| (isa, l.name()))) {
         for threads in [1, 2] {
-            let model = open(isa.name(), threads);
+            let model = load(Model::builder().isa(isa.name()).layout(layout).threads(threads));
             for cut in [tokens.len(), 1, 7] {
-                assert!(logits(&model, &tokens, cut) == expected, "{}, {threads} threads, by {cut}", isa.name());
+                let found = logits(&model, &tokens, cut);
+                assert!(found == expected, "{}, {layout}, {threads} threads, by {cut}", isa.name());
             }
         }
     }

@@ -38,6 +38,7 @@ pub fn available() -> Vec<&'static dyn Isa> {
     #[cfg(target_arch = "x86_64")]
     {
         all.extend(x86_64::Avx512Vnni::detect().map(|isa| isa as &dyn Isa));
+        all.extend(x86_64::Avx2::detect_vnni().map(|isa| isa as &dyn Isa));
         all.extend(x86_64::Avx2::detect().map(|isa| isa as &dyn Isa));
     }
     all.push(scalar::Scalar::new());

@@ -10,7 +10,7 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::Avx2;
+use super::{Avx2, vnni};
 use crate::arch::{Activations, IntegerOps, Layout, Line, Panels};
 
 /// Rows of a panel, and columns of a line, in the layout of these kernels.
@@ -24,17 +24,31 @@ impl IntegerOps for Avx2 {
 
     fn gemv(&self, panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
         assert_eq!(x.len(), panels.cols(), "one activation per column");
-        self.gemm(panels, Activations::new(x, x.len(), 1), out);
+        if !self.vnni {
+            return self.gemm(panels, Activations::new(x, x.len(), 1), out);
+        }
+        assert_eq!(panels.layout(), Layout::TwoBit, "a layout with kernels");
+        assert_eq!(out.len(), panels.rows(), "one sum per row");
+        // SAFETY: `vnni` tells that `detect_vnni` found these features.
+        unsafe { vnni::gemv(panels, x, out) }
     }
 
     fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
         assert_eq!(panels.layout(), Layout::TwoBit, "a layout with kernels");
         assert_eq!(out.len(), x.tokens() * panels.rows(), "one sum per token and row");
+        if self.vnni {
+            // SAFETY: `vnni` tells that `detect_vnni` found these features.
+            return unsafe { vnni::gemm(panels, x, out) };
+        }
         // SAFETY: `self` exists only where `detect` found these features.
         unsafe { gemm(panels, x, out) }
     }
 
     fn peak_macs(&self, rounds: usize) -> u64 {
+        if self.vnni {
+            // SAFETY: `vnni` tells that `detect_vnni` found these features.
+            return unsafe { vnni::peak_macs(rounds) };
+        }
         // SAFETY: `self` exists only where `detect` found these features.
         unsafe { peak_macs(rounds) }
     }

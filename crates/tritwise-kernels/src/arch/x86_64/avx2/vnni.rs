@@ -1,0 +1,186 @@
+//! Sums of code × activation with the 256-bit `vpdpbusd` of AVX-VNNI: Alder Lake
+//! (2021), Zen 5 (2024) and later, whether or not they have AVX-512.
+//!
+//! As with 512 bits (`avx512vnni/two_bit.rs`), in halves of a line: eight rows.
+//! The kernels are a macro, because AVX-512 has the same instruction in another
+//! coding: on a CPU with that one alone, the tests run the kernels through it.
+
+use std::arch::x86_64::*;
+
+use crate::arch::{Activations, Layout, Line, Panels};
+
+/// Rows of a panel, and columns of a line.
+const ROWS: usize = Layout::TwoBit.rows();
+const COLS: usize = Layout::TwoBit.cols();
+
+/// Sixteen activations: what meets one line.
+type Run = [i8; COLS];
+
+/// The most one line adds to an accumulator: four products of -128 with code 3,
+/// which lies in the top field, worth 64 times itself.
+const LINE_MAX: i32 = 4 * 128 * (3 * 64);
+
+/// Lines after which the accumulators are shifted and added up, so that none overflows.
+const RUN_LINES: usize = (i32::MAX / LINE_MAX) as usize;
+
+/// Tokens of a tile at most: with two halves of a line, twelve of the sixteen
+/// registers hold sums.
+const TILE: usize = 6;
+
+macro_rules! kernels {
+    ($features:literal, $dot:ident) => {
+        /// Fields are masked where they lie; each has its accumulators, shifted once at the end.
+        #[target_feature(enable = $features)]
+        pub(super) fn gemv(panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
+            let masks = [0x03, 0x0C, 0x30, 0xC0_u8 as i8].map(|mask| _mm256_set1_epi8(mask));
+            let (x, _) = x.as_chunks::<COLS>();
+            let (out, _) = out.as_chunks_mut::<ROWS>();
+            for (panel, out) in panels.iter().zip(out) {
+                let mut sums = [_mm256_setzero_si256(); 2];
+                for (panel, x) in panel.chunks(RUN_LINES).zip(x.chunks(RUN_LINES)) {
+                    let mut scaled = [[_mm256_setzero_si256(); 2]; 4];
+                    for (line, x) in panel.iter().zip(x) {
+                        let halves: [__m256i; 2] = bytemuck::cast(line.0);
+                        let words: [i32; 4] = bytemuck::cast(*x);
+                        for f in 0..4 {
+                            let word = _mm256_set1_epi32(words[f]);
+                            for half in 0..2 {
+                                let codes = _mm256_and_si256(halves[half], masks[f]);
+                                scaled[f][half] = $dot(scaled[f][half], codes, word);
+                            }
+                        }
+                    }
+                    for half in 0..2 {
+                        // Exact: each accumulator is a multiple of what it is divided by.
+                        let low = _mm256_add_epi32(scaled[0][half], _mm256_srai_epi32::<2>(scaled[1][half]));
+                        let by_16 = _mm256_srai_epi32::<4>(scaled[2][half]);
+                        let high = _mm256_add_epi32(by_16, _mm256_srai_epi32::<6>(scaled[3][half]));
+                        sums[half] = _mm256_add_epi32(sums[half], _mm256_add_epi32(low, high));
+                    }
+                }
+                *out = bytemuck::cast(sums);
+            }
+        }
+
+        #[target_feature(enable = $features)]
+        pub(super) fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
+            // Tiles of about the same size: 7 tokens are 3 and 4, not 6 and 1.
+            let tiles = x.tokens().div_ceil(TILE);
+            for (i, panel) in panels.iter().enumerate() {
+                for tile in 0..tiles {
+                    let first = tile * x.tokens() / tiles;
+                    let tokens = (tile + 1) * x.tokens() / tiles - first;
+                    let out = &mut out[first * panels.rows() + i * ROWS..];
+                    match tokens {
+                        1 => sums::<1>(panel, x, first, out, panels.rows()),
+                        2 => sums::<2>(panel, x, first, out, panels.rows()),
+                        3 => sums::<3>(panel, x, first, out, panels.rows()),
+                        4 => sums::<4>(panel, x, first, out, panels.rows()),
+                        5 => sums::<5>(panel, x, first, out, panels.rows()),
+                        TILE => sums::<TILE>(panel, x, first, out, panels.rows()),
+                        _ => unreachable!("a tile has 1 to {TILE} tokens"),
+                    }
+                }
+            }
+        }
+
+        /// The sums of a panel's rows for `T` tokens from `first`. The first one's go to
+        /// the beginning of `out`, the others' `stride` further each.
+        #[target_feature(enable = $features)]
+        fn sums<const T: usize>(panel: &[Line], x: Activations<'_>, first: usize, out: &mut [i32], stride: usize) {
+            let x: [&[Run]; T] = std::array::from_fn(|t| x.row(first + t, panel.len() * COLS).as_chunks::<COLS>().0);
+            let mut sums = [[_mm256_setzero_si256(); 2]; T];
+            for (i, line) in panel.iter().enumerate() {
+                step::<0, T>(line, x, i, &mut sums);
+                step::<1, T>(line, x, i, &mut sums);
+                step::<2, T>(line, x, i, &mut sums);
+                step::<3, T>(line, x, i, &mut sums);
+            }
+            for (t, sums) in sums.into_iter().enumerate() {
+                let sums: [i32; ROWS] = bytemuck::cast(sums);
+                out[t * stride..][..ROWS].copy_from_slice(&sums);
+            }
+        }
+
+        /// Adds field `F` of a line, times the activations of `T` tokens.
+        #[target_feature(enable = $features)]
+        #[inline]
+        fn step<const F: usize, const T: usize>(line: &Line, x: [&[Run]; T], i: usize, sums: &mut [[__m256i; 2]; T]) {
+            let halves: [__m256i; 2] = bytemuck::cast(line.0);
+            let shift = _mm256_set1_epi32(2 * F as i32);
+            // Bits that come in from the byte above fall to the mask.
+            let codes = halves.map(|half| _mm256_and_si256(_mm256_srlv_epi32(half, shift), _mm256_set1_epi8(3)));
+            for (sums, x) in sums.iter_mut().zip(x) {
+                let words: [i32; 4] = bytemuck::cast(x[i]);
+                let word = _mm256_set1_epi32(words[F]);
+                sums[0] = $dot(sums[0], codes[0], word);
+                sums[1] = $dot(sums[1], codes[1], word);
+            }
+        }
+
+        /// Twelve independent `vpdpbusd` a round: enough to hide the latency of each.
+        #[target_feature(enable = $features)]
+        pub(super) fn peak_macs(rounds: usize) -> u64 {
+            let codes = _mm256_set1_epi8(std::hint::black_box(1));
+            let activations = _mm256_set1_epi8(std::hint::black_box(-1));
+            let mut sums = [_mm256_setzero_si256(); 12];
+            for _ in 0..rounds {
+                for sum in &mut sums {
+                    *sum = $dot(*sum, codes, activations);
+                }
+            }
+            std::hint::black_box(sums);
+            (rounds * 12 * 32) as u64
+        }
+    };
+}
+
+kernels!("avx2,avxvnni", _mm256_dpbusd_avx_epi32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::IntegerOps;
+    use crate::arch::scalar::Scalar;
+
+    /// The same kernels with AVX-512's coding of the instruction.
+    mod evex {
+        use super::super::*;
+
+        kernels!("avx2,avx512vnni,avx512vl", _mm256_dpbusd_epi32);
+    }
+
+    #[test]
+    fn the_kernels_agree_with_the_scalar_ones() {
+        if !(is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vl")) {
+            println!("skipped: this CPU has no AVX-512 VNNI");
+            return;
+        }
+        let noise = |i: usize| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8;
+        for (panels, lines_per_panel) in [(1, 1), (2, 3), (3, 40), (1, RUN_LINES + 3)] {
+            let lines: Vec<Line> =
+                (0..panels * lines_per_panel).map(|i| Line(std::array::from_fn(|j| noise(64 * i + j)))).collect();
+            let panels = Panels::new(Layout::TwoBit, &lines, lines_per_panel);
+            for tokens in (1..=TILE + 1).chain([25]).take(if lines_per_panel > 40 { 1 } else { 99 }) {
+                // The largest sums there are, and any.
+                for x in
+                    [vec![-128; tokens * panels.cols()], (0..tokens * panels.cols()).map(|i| noise(i) as i8).collect()]
+                {
+                    let activations = Activations::new(&x, panels.cols(), tokens);
+                    let mut expected = vec![0; tokens * panels.rows()];
+                    Scalar::new().gemm(panels, activations, &mut expected);
+                    let mut found = vec![i32::MIN; expected.len()];
+                    // SAFETY: the features were looked for above.
+                    unsafe { evex::gemm(panels, activations, &mut found) };
+                    assert_eq!(found, expected, "gemm, {tokens} tokens");
+                    let one = &mut found[..panels.rows()];
+                    // SAFETY: as above.
+                    unsafe { evex::gemv(panels, &x[..panels.cols()], one) };
+                    assert_eq!(one, &expected[..panels.rows()], "gemv");
+                }
+            }
+        }
+        // SAFETY: as above.
+        assert_eq!(unsafe { evex::peak_macs(2) }, 2 * 12 * 32);
+    }
+}

@@ -12,6 +12,9 @@ mod rope;
 mod rows;
 mod topology;
 
+use std::hint;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::arch::{Isa, Layout};
 use crate::parallel::Pool;
 
@@ -66,6 +69,18 @@ impl CpuBackend {
     /// As [`CpuBackend::threads`], for batches of one token ([`CpuBuilder::decode_threads`]).
     pub fn decode_threads(&self) -> usize {
         self.decode_pool.threads()
+    }
+
+    /// Calls all threads together, and returns when each has come, computing nothing:
+    /// timed, it is what a thread's share of an operation costs at least.
+    pub fn gather(&self) {
+        let missing = AtomicUsize::new(self.threads());
+        self.pool.run(&|_worker| {
+            missing.fetch_sub(1, Ordering::Relaxed);
+            while missing.load(Ordering::Relaxed) > 0 {
+                hint::spin_loop();
+            }
+        });
     }
 
     /// The threads for a batch of `tokens`.

@@ -6,8 +6,8 @@ use support::Result;
 use support::record::Row;
 
 use crate::canvas::{FAINT, INK, PALETTE, page, text};
-use crate::select::{Predicted, Record, point};
-use crate::tables::BANDWIDTHS;
+use crate::select::{Predicted, Record, load};
+use crate::tables::{BANDWIDTHS, constants, digits as speed};
 
 /// All plots for which there are rows, by name.
 pub(crate) fn all(record: &Record) -> Result<Vec<(&'static str, String)>> {
@@ -197,24 +197,14 @@ fn bytes(record: &Record) -> Result<Option<String>> {
 /// What the speed model says beside what was measured.
 fn model(record: &Record) -> Result<Option<String>> {
     let Some((model, rows)) = record.model() else { return Ok(None) };
-    let pairs: Vec<(f64, f64, &Row)> = rows
-        .iter()
-        .map(|row| {
-            let p = point(row);
-            (row.tokens_per_s, model.tokens_per_s(p.bytes, p.layers, p.gb_per_s), *row)
-        })
-        .collect();
+    let pairs: Vec<(f64, f64, &Row)> =
+        rows.iter().map(|row| (row.tokens_per_s, model.tokens_per_s(load(row)), *row)).collect();
     let shapes = distinct(rows.iter().map(|row| row.shape.clone()));
     let all = || pairs.iter().flat_map(|(x, y, _)| [*x, *y]);
     let (low, high) = (all().fold(f64::MAX, f64::min) / 1.3, all().fold(0.0, f64::max) * 1.3);
     let legend: Vec<_> = shapes.iter().cloned().zip(PALETTE.into_iter().cycle()).collect();
-    let subtitle = format!(
-        "{}, {}. Seconds per token = bytes / ({:.1} % of the bandwidth) + layers × {:.1} µs. Solid: equal. Dashed: ±10 %.",
-        rows[0].isa,
-        threads(rows[0].threads),
-        100.0 * model.efficiency,
-        1e6 * model.layer_s
-    );
+    let subtitle =
+        format!("{}, {}; {}. Solid: equal. Dashed: ±10 %.", rows[0].isa, threads(rows[0].threads), constants(&model));
     let svg = page("Decoding speed, predicted and measured", &subtitle, &legend, |_, body| {
         let mut chart = ChartBuilder::on(body)
             .margin(16)
@@ -256,7 +246,7 @@ fn machines(record: &Record) -> Result<Option<String>> {
         return Ok(None);
     };
     let (from, to) = (25.0, BANDWIDTHS[3]);
-    let speed_at = |shape: &Predicted, gb| model.tokens_per_s(shape.bytes, shape.layers, gb);
+    let speed_at = |shape: &Predicted, gb| model.tokens_per_s(shape.on(gb));
     let all = || shapes.iter().flat_map(|shape| [speed_at(shape, from), speed_at(shape, to)]);
     let (low, high) = (all().fold(f64::MAX, f64::min) / 1.3, all().fold(0.0, f64::max) * 1.3);
     let subtitle =
@@ -304,15 +294,4 @@ fn distinct(names: impl Iterator<Item = String>) -> Vec<String> {
 
 fn threads(n: usize) -> String {
     if n == 1 { "1 thread".into() } else { format!("{n} threads") }
-}
-
-/// About three digits.
-fn speed(x: f64) -> String {
-    if x >= 99.95 {
-        format!("{x:.0}")
-    } else if x >= 9.995 {
-        format!("{x:.1}")
-    } else {
-        format!("{x:.2}")
-    }
 }

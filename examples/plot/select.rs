@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use support::dummy::SHAPES;
 use support::record::{Row, latest};
-use support::speed_model::{Point, SpeedModel};
+use support::speed_model::{Load, SpeedModel};
 
 /// The shape that plots about one shape show.
 const SHAPE: &str = "2b-4t";
@@ -61,19 +61,28 @@ impl Record {
         of_shape().filter(|row| (&row.isa, row.threads) == (&best.isa, best.threads)).collect()
     }
 
-    /// The model, fitted to all decoding on the instruction set and the number
-    /// of threads of the one shape's fastest row; and these rows.
+    /// The fastest row of the one shape, from an empty cache.
+    fn best(&self) -> Option<&Row> {
+        let rows = self.one_shape().into_iter().filter(|row| row.kv == 0);
+        rows.max_by(|a, b| a.tokens_per_s.total_cmp(&b.tokens_per_s))
+    }
+
+    /// The model, fitted to all decoding with the instruction set, number of
+    /// threads, layout and head of the one shape's fastest row; and these rows.
     pub(crate) fn model(&self) -> Option<(SpeedModel, Vec<&Row>)> {
-        let of = self.one_shape().first().copied()?;
-        let same = |row: &&Row| (&row.cpu, &row.isa, row.threads) == (&of.cpu, &of.isa, of.threads);
-        let rows: Vec<&Row> = self.rows("decode").filter(same).collect();
-        let points: Vec<Point> = rows.iter().map(|row| point(row)).collect();
-        SpeedModel::fit(&points).map(|model| (model, rows))
+        let kind = |row: &Row| {
+            let Row { cpu, isa, threads, layout, head, .. } = row.clone();
+            (cpu, isa, threads, layout, head)
+        };
+        let best = kind(self.best()?);
+        let rows: Vec<&Row> = self.rows("decode").filter(|row| kind(row) == best).collect();
+        let measured: Vec<(Load, f64)> = rows.iter().map(|row| (load(row), row.tokens_per_s)).collect();
+        SpeedModel::fit(&measured).map(|model| (model, rows))
     }
 
     /// What a token of every shape would read in the layout and head of the one shape's fastest row.
     pub(crate) fn predicted_shapes(&self) -> Option<(&Row, Vec<Predicted>)> {
-        let best = self.one_shape().into_iter().max_by(|a, b| a.tokens_per_s.total_cmp(&b.tokens_per_s))?;
+        let best = self.best()?;
         let shape = SHAPES.iter().find(|shape| shape.name == SHAPE)?;
         let per_ternary = best.ternary_bytes as f64 / shape.ternary_weights() as f64;
         let per_head = best.head_bytes as f64 / shape.head_weights() as f64;
@@ -90,6 +99,13 @@ impl Record {
 }
 
 /// A row as the model sees it.
-pub(crate) fn point(row: &Row) -> Point {
-    Point { bytes: row.bytes(), gb_per_s: row.ceiling, layers: row.layers, tokens_per_s: row.tokens_per_s }
+pub(crate) fn load(row: &Row) -> Load {
+    Load { bytes: row.bytes(), layers: row.layers, gb_per_s: row.ceiling, threads: Some(row.threads) }
+}
+
+impl Predicted {
+    /// The shape on a machine with enough cores.
+    pub(crate) fn on(&self, gb_per_s: f64) -> Load {
+        Load { bytes: self.bytes, layers: self.layers, gb_per_s, threads: None }
+    }
 }

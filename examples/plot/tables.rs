@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use support::Result;
 use support::record::Row;
+use support::speed_model::SpeedModel;
 
-use crate::select::{Predicted, Record};
+use crate::select::{Record, load};
 
 /// Bandwidths that the model is asked about, in GB/s.
 pub(crate) const BANDWIDTHS: [f64; 4] = [50.0, 100.0, 400.0, 800.0];
@@ -75,19 +76,21 @@ fn model(record: &Record) -> String {
         return NOTHING.into();
     };
     let mut table = format!(
-        "Fitted to {} measurements ({}, {} threads): efficiency {:.1} %, {:.1} µs per layer.\n\n",
+        "Fitted to {} measurements ({}, {} threads, {} weights, {} head): {}.\n\n",
         rows.len(),
         rows[0].isa,
         rows[0].threads,
-        100.0 * model.efficiency,
-        1e6 * model.layer_s
+        rows[0].layout,
+        rows[0].head,
+        constants(&model)
     );
-    table += &head("shape | layout | head | KV | MB per token | at GB/s | predicted | measured | error");
+    table += &head("shape | KV | MB per token | at GB/s | predicted | measured | error");
     for r in rows {
-        let predicted = model.tokens_per_s(r.bytes(), r.layers, r.ceiling);
-        let Row { shape, layout, head, kv, .. } = r;
+        let predicted = model.tokens_per_s(load(r));
+        let Row { shape, kv, kv_type, .. } = r;
+        let kv = if *kv == 0 { "0".into() } else { format!("{kv} × {kv_type}") };
         let row = format!(
-            "{shape} | {layout} | {head} | {kv} | {:.0} | {:.1} | {} | {} | {:+.1} %",
+            "{shape} | {kv} | {:.0} | {:.1} | {} | {} | {:+.1} %",
             r.bytes() / 1e6,
             r.ceiling,
             digits(predicted),
@@ -99,24 +102,42 @@ fn model(record: &Record) -> String {
     table
 }
 
+/// The model's constants in words.
+pub(crate) fn constants(model: &SpeedModel) -> String {
+    let core = if model.core_gb_per_s.is_finite() {
+        format!("a core gets through {:.1} GB/s", model.core_gb_per_s)
+    } else {
+        "cores never the limit".into()
+    };
+    format!("efficiency {:.1} %, {core}, {:.1} µs per layer", 100.0 * model.efficiency, 1e6 * model.layer_s)
+}
+
 fn machines(record: &Record) -> String {
     let (Some((model, _)), Some((best, shapes))) = (record.model(), record.predicted_shapes()) else {
         return NOTHING.into();
     };
-    let mut table = format!("Layout {}, head {}, from an empty cache; tokens/s.\n\n", best.layout, best.head);
+    let mut table = format!("{} weights, {} head, from an empty cache; tokens/s.\n\n", best.layout, best.head);
     let columns: Vec<String> = BANDWIDTHS.iter().map(|gb| format!("{gb:.0} GB/s")).collect();
     table += &head(&format!("shape | MB per token | {}", columns.join(" | ")));
-    for Predicted { name, layers, bytes } in shapes {
-        let speeds = BANDWIDTHS.iter().map(|gb| digits(model.tokens_per_s(bytes, layers, *gb)));
-        let row = format!("{name} | {:.0} | {}", bytes / 1e6, speeds.collect::<Vec<_>>().join(" | "));
-        line(&mut table, &row);
+    for shape in shapes {
+        let speeds = BANDWIDTHS.iter().map(|gb| digits(model.tokens_per_s(shape.on(*gb))));
+        let speeds = speeds.collect::<Vec<_>>().join(" | ");
+        line(&mut table, &format!("{} | {:.0} | {speeds}", shape.name, shape.bytes / 1e6));
     }
+    let cores = BANDWIDTHS.iter().map(|gb| model.cores_for(*gb).map_or("?".into(), |cores| cores.to_string()));
+    line(&mut table, &format!("cores of this kind to keep up | | {}", cores.collect::<Vec<_>>().join(" | ")));
     table
 }
 
 /// About three digits.
-fn digits(x: f64) -> String {
-    if x >= 99.95 { format!("{x:.0}") } else { format!("{x:.1}") }
+pub(crate) fn digits(x: f64) -> String {
+    if x >= 99.95 {
+        format!("{x:.0}")
+    } else if x >= 9.995 {
+        format!("{x:.1}")
+    } else {
+        format!("{x:.2}")
+    }
 }
 
 fn head(columns: &str) -> String {

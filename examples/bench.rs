@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use support::machine::{Memory, peak_rss};
 use support::measure::{self, Measured, Median, Test};
 use support::record::{self, Row};
-use support::{Compute, ModelPath, Result, bar, fail, print_json, setup};
+use support::{Compute, HeadArg, ModelPath, Result, bar, fail, print_json, setup};
 use tritwise::Model;
 use tritwise::kernels::CpuBackend;
 use tritwise::transformer::{Sequence, Turn, Wanted};
@@ -56,6 +56,9 @@ struct Args {
     /// Layouts of ternary weights: `2bit`, `base3` [default: the faster one, or $TRITWISE_LAYOUT].
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     layout: Vec<String>,
+    /// How the output head is multiplied with, to find the likeliest token [default: screened].
+    #[arg(long, value_enum, value_name = "MODE", value_delimiter = ',')]
+    head: Vec<HeadArg>,
     /// Repetitions of each measurement.
     #[arg(long, default_value_t = 5)]
     reps: usize,
@@ -74,6 +77,7 @@ impl Args {
         let plain = Compute { context: Some(context.max(1)), ..Compute::default() };
         let setups = sweep(vec![plain], &self.isa, |setup, isa| setup.isa = Some(isa));
         let setups = sweep(setups, &self.layout, |setup, layout| setup.layout = Some(layout));
+        let setups = sweep(setups, &self.head, |setup, head| setup.head = head);
         sweep(setups, &self.threads, |setup, threads| setup.threads = Some(threads))
     }
 
@@ -222,6 +226,8 @@ fn summary(reports: &[Report]) -> Value {
                 "tokens_per_s": m.tokens_per_s.median, "stddev": m.tokens_per_s.spread,
                 "ceiling": m.ceiling.median, "ceiling_stddev": m.ceiling.spread,
                 "gb_per_s": (test == Test::Decode).then_some(m.reached.median),
+                "bytes_per_token": r.setup.ternary_bytes + m.head.bytes as u64 + m.kv_bytes as u64,
+                "rows_refined": m.head.refined, "rows_exact": m.head.exact,
                 "share": m.share.median, "share_stddev": m.share.spread,
             })
         })
@@ -245,7 +251,7 @@ fn print(report: &Report) {
     let Row { shape, isa, layout, head, kv_type, threads, load_s, .. } = &report.setup;
     println!("{shape}: {isa}, {layout} weights, {head} head, {kv_type} cache, {threads} threads");
     print!(
-        "  weights {:.0} MB, read per token {:.0} MB; loaded in {load_s:.2} s",
+        "  weights {:.0} MB, {:.0} MB read for all logits of a token; loaded in {load_s:.2} s",
         report.weight_bytes as f64 / 1e6,
         report.setup.bytes() / 1e6
     );
@@ -258,7 +264,7 @@ fn print(report: &Report) {
             Test::Prefill => (format!("prefill {:>5}", m.tokens), "GMAC/s"),
             Test::Decode => (format!("decode  {:>5}, KV {:>5}", m.tokens, m.kv), "GB/s"),
         };
-        println!(
+        print!(
             "  {what:<24} {:>8.1} ± {:<5.1} tokens/s  {:>5.1} ± {:<4.1} % of {:.1} ± {:.1} {unit}",
             m.tokens_per_s.median,
             m.tokens_per_s.spread,
@@ -267,5 +273,10 @@ fn print(report: &Report) {
             m.ceiling.median,
             m.ceiling.spread,
         );
+        if m.head.screened > 0 {
+            let bytes = report.setup.ternary_bytes as f64 + m.head.bytes as f64 + m.kv_bytes;
+            print!("; {:.0} MB a token, {} rows refined, {} exact", bytes / 1e6, m.head.refined, m.head.exact);
+        }
+        println!();
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use tritwise::{I2sLayout, Model, ModelBuilder};
+use tritwise::{HeadMode, I2sLayout, Model, ModelBuilder};
 
 /// What the examples' `run` functions return.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -24,7 +24,7 @@ pub struct ModelPath {
     pub model: PathBuf,
 }
 
-/// How to compute. None of it changes a bit of any result.
+/// How to compute. None of it changes a bit of any result, but for a head that is rounded.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Compute {
     /// Threads to compute with [default: one per physical core].
@@ -42,9 +42,39 @@ pub struct Compute {
     /// Tokens a session can hold [default: the model's context, at most 8192].
     #[arg(long, visible_alias = "ctx", value_name = "TOKENS")]
     pub context: Option<usize>,
+    /// How the output head is multiplied with.
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = HeadArg::Screened)]
+    pub head: HeadArg,
     /// Byte order of I2_S tensors, for files that were not written as the published ones are.
     #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = Layout::A)]
     pub i2s_layout: Layout,
+}
+
+/// [`HeadMode`], as an option.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum HeadArg {
+    /// Exact; reads the rows that matter.
+    #[default]
+    Screened,
+    /// Exact; reads all rows.
+    Full,
+    /// Lossy: rounded to 8.5 bits a weight.
+    #[value(name = "q8_0")]
+    Q8_0,
+    /// Lossy: rounded to 6.56 bits a weight.
+    #[value(name = "q6_k")]
+    Q6K,
+}
+
+impl From<HeadArg> for HeadMode {
+    fn from(head: HeadArg) -> Self {
+        match head {
+            HeadArg::Screened => Self::Screened,
+            HeadArg::Full => Self::Full,
+            HeadArg::Q8_0 => Self::Q8_0,
+            HeadArg::Q6K => Self::Q6K,
+        }
+    }
 }
 
 /// The four byte orders of I2_S; see docs/formats.md.
@@ -72,7 +102,7 @@ impl From<Layout> for I2sLayout {
 impl Compute {
     /// A builder with these choices and a progress bar on the terminal.
     pub fn builder(&self) -> ModelBuilder {
-        let mut builder = Model::builder().i2s_layout(self.i2s_layout.into());
+        let mut builder = Model::builder().i2s_layout(self.i2s_layout.into()).head(self.head.into());
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use indicatif::ProgressBar;
 use tritwise::Model;
 use tritwise::kernels::{Backend, CpuBackend};
-use tritwise::transformer::{Sequence, Turn, Wanted};
+use tritwise::transformer::{HeadReads, Keep, Sequence, Turn, Wanted};
 
 use crate::Result;
 use crate::machine::{Memory, int8_gmac_per_s};
@@ -81,6 +81,8 @@ pub struct Measured {
     pub share: Median,
     /// Bytes of keys and values that a token reads, on average.
     pub kv_bytes: f64,
+    /// What a token reads of the head to find the likeliest next one, on average.
+    pub head: HeadReads,
 }
 
 /// One repetition.
@@ -93,7 +95,7 @@ struct Rep {
 }
 
 impl Measured {
-    fn new(test: Test, tokens: usize, kv: usize, kv_bytes: f64, reps: &[Rep]) -> Self {
+    fn new(test: Test, tokens: usize, kv: usize, kv_bytes: f64, head: HeadReads, reps: &[Rep]) -> Self {
         let of = |f: &dyn Fn(&Rep) -> f64| Median::of(reps.iter().map(f));
         Self {
             test,
@@ -105,6 +107,7 @@ impl Measured {
             reached: of(&|rep| rep.work / rep.seconds),
             share: of(&|rep| rep.ideal / rep.seconds),
             kv_bytes,
+            head,
         }
     }
 }
@@ -120,7 +123,10 @@ pub fn prefill_steps(tokens: usize, reps: usize) -> usize {
     tokens * (reps + 1)
 }
 
-/// One forward call over a prompt; its last logits are computed, as for a real one.
+/// The likeliest next token is asked for.
+const WANTED: Wanted<'_> = Wanted::Best(Keep { best: 1, within: f32::INFINITY, always: &[] });
+
+/// One forward call over a prompt; its last token's successor is asked for, as of a real one.
 ///
 /// # Errors
 /// The model refuses the prompt.
@@ -131,11 +137,12 @@ pub fn prefill(model: &Model, tokens: usize, reps: usize, bar: &ProgressBar) -> 
     let peak = || int8_gmac_per_s(network.backend().isa(), network.backend().threads());
     let (mut sequence, mut workspace) = (network.sequence(tokens), network.workspace());
     let prompt = text(model, tokens);
+    let mut head = HeadReads::default();
     let mut once = || -> Result<f64> {
         sequence.truncate(0);
         let start = Instant::now();
-        let turn = Turn { sequence: &mut sequence, tokens: &prompt, wanted: Wanted::Last };
-        network.forward(&mut workspace, &mut [turn])?;
+        let turn = Turn { sequence: &mut sequence, tokens: &prompt, wanted: WANTED };
+        head = network.forward(&mut workspace, &mut [turn])?.reads();
         let seconds = start.elapsed().as_secs_f64();
         bar.inc(tokens as u64);
         Ok(seconds)
@@ -150,7 +157,7 @@ pub fn prefill(model: &Model, tokens: usize, reps: usize, bar: &ProgressBar) -> 
         Ok(Rep { seconds, ideal, work })
     };
     let reps = (0..reps).map(|_| rep()).collect::<Result<Vec<_>>>()?;
-    Ok(Measured::new(Test::Prefill, tokens, 0, 0.0, &reps))
+    Ok(Measured::new(Test::Prefill, tokens, 0, 0.0, head, &reps))
 }
 
 /// What [`decode`] will add to a progress bar.
@@ -177,16 +184,19 @@ pub fn decode(
     let ceiling = || memory.read_gb_per_s(network.backend().decode_threads());
     let mut workspace = network.workspace();
     let mut before = ceiling();
+    let mut head = HeadReads::default();
     let mut once = || -> Result<Rep> {
         past.truncate(kv);
+        head = HeadReads::default();
         let mut rep = Rep { seconds: 0.0, ideal: 0.0, work: 0.0 };
         let (mut taken, mut moved) = (Duration::ZERO, 0.0);
         for (at, token) in text.iter().enumerate().skip(kv) {
             let start = Instant::now();
-            let turn = Turn { sequence: past, tokens: std::slice::from_ref(token), wanted: Wanted::Last };
-            network.forward(&mut workspace, &mut [turn])?;
+            let turn = Turn { sequence: past, tokens: std::slice::from_ref(token), wanted: WANTED };
+            let reads = network.forward(&mut workspace, &mut [turn])?.reads();
             taken += start.elapsed();
-            moved += (network.bytes_per_token() as f64 + kv_bytes(at + 1)) / 1e9;
+            moved += ((network.matrix_bytes() + reads.bytes) as f64 + kv_bytes(at + 1)) / 1e9;
+            head += reads;
             bar.inc(DECODE_COST as u64);
             if taken >= SLICE || at + 1 == text.len() {
                 let after = ceiling();
@@ -202,7 +212,11 @@ pub fn decode(
     let reps = (0..reps).map(|_| once()).collect::<Result<Vec<_>>>()?;
     past.truncate(kv);
     let mean_kv_bytes = (kv + 1..=kv + tokens).map(kv_bytes).sum::<f64>() / tokens as f64;
-    Ok(Measured::new(Test::Decode, tokens, kv, mean_kv_bytes, &reps))
+    // The last repetition's; all are alike.
+    let mean = |sum| sum / tokens.max(1);
+    let HeadReads { screened, refined, exact, bytes } = head;
+    let head = HeadReads { screened: mean(screened), refined: mean(refined), exact: mean(exact), bytes: mean(bytes) };
+    Ok(Measured::new(Test::Decode, tokens, kv, mean_kv_bytes, head, &reps))
 }
 
 /// A sequence of `tokens` tokens with room for `more`.

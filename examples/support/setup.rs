@@ -61,7 +61,11 @@ pub fn row(setup: &Row, measured: &Measured) -> Row {
         Test::Prefill => ("prefill", "GMAC/s"),
         Test::Decode => ("decode", "GB/s"),
     };
+    let screened = if measured.head.screened > 0 { "-screened" } else { "" };
     Row {
+        head: format!("{}{screened}", setup.head),
+        head_bytes: measured.head.bytes as u64,
+        rows_refined: (measured.head.screened > 0).then_some(measured.head.refined as f64),
         test: test.into(),
         tokens: measured.tokens,
         kv: measured.kv,

@@ -44,6 +44,10 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Takes over a dense table, and [releases](tritwise_tensor::Bytes::release) its bytes.
     fn table(&self, weights: &DenseMatrix<'_>) -> Self::Table;
 
+    /// Takes over a dense table as the output head, which [`logits`](Self::logits) and
+    /// [`top_logits`](Self::top_logits) multiply with. A `tied` one is the embedding too.
+    fn head(&self, weights: &DenseMatrix<'_>, tied: bool) -> Self::Table;
+
     /// Takes over a norm of `weight.len()` features.
     fn norm(&self, weight: &[f32], eps: f32) -> Self::Norm;
 
@@ -65,8 +69,11 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Bytes of memory that multiplying with `matrix` reads.
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
 
-    /// Bytes of memory that multiplying with the whole of `table` reads.
+    /// Bytes of memory that `table` takes.
     fn table_bytes(&self, table: &Self::Table) -> usize;
+
+    /// Bytes of memory that one row of [`logits`](Self::logits) reads.
+    fn logits_bytes(&self, table: &Self::Table) -> usize;
 
     /// Bytes of memory that a cache of `capacity` positions takes when full.
     fn cache_bytes(&self, config: &Config, capacity: usize) -> usize;
@@ -109,4 +116,64 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// For each row listed in `rows`, normalises it and multiplies it with the
     /// whole table: `out[i * vocab..][..vocab]` are the logits of row `rows[i]`.
     fn logits(&self, x: &Self::Rows, rows: &[usize], norm: &Self::Norm, table: &Self::Table, out: &mut [f32]);
+
+    /// As [`logits`](Self::logits) for row `row`, but a logit that does not matter by
+    /// `keep` may be −∞ instead; those that matter have the same bits. Says what was read.
+    fn top_logits(
+        &self,
+        x: &Self::Rows,
+        row: usize,
+        norm: &Self::Norm,
+        table: &Self::Table,
+        keep: &Keep<'_>,
+        out: &mut [f32],
+    ) -> HeadReads {
+        let _ = keep;
+        self.logits(x, &[row], norm, table, out);
+        HeadReads { exact: out.len(), bytes: self.logits_bytes(table), ..HeadReads::default() }
+    }
+}
+
+/// Which logits of a row matter to whoever draws from it.
+///
+/// Those of `always` do; of all others, those that are among the `best` best of them
+/// and at most `within` below the best of them. Where several tie for the
+/// last place, all of them do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Keep<'a> {
+    /// How many of the best; `usize::MAX` for no limit, 0 for all logits.
+    pub best: usize,
+    /// How far below the best; infinity for no limit.
+    pub within: f32,
+    /// Logits that matter whatever they are, because something will be added to them.
+    pub always: &'a [u32],
+}
+
+impl Keep<'static> {
+    /// The best `k` logits.
+    pub fn best(k: usize) -> Self {
+        Self { best: k, within: f32::INFINITY, always: &[] }
+    }
+}
+
+/// What computing logits read of the head.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HeadReads {
+    /// Rows estimated from the first plane of their sketch.
+    pub screened: usize,
+    /// Rows estimated from the second plane as well.
+    pub refined: usize,
+    /// Rows read from the table itself.
+    pub exact: usize,
+    /// Bytes of all these.
+    pub bytes: usize,
+}
+
+impl std::ops::AddAssign for HeadReads {
+    fn add_assign(&mut self, other: Self) {
+        self.screened += other.screened;
+        self.refined += other.refined;
+        self.exact += other.exact;
+        self.bytes += other.bytes;
+    }
 }

@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tritwise_kernels::{Backend, CpuBackend};
+use tritwise_kernels::{Backend, CpuBackend, Keep};
 use tritwise_tensor::{
     Activation, Config, DenseEncoding, DenseMatrix, Rope, RopeScaling, RopeStyle, Scales, TernaryEncoding,
     TernaryMatrix,
@@ -33,7 +33,8 @@ static ALLOCATOR: Counting = Counting;
 
 const HIDDEN: usize = 256;
 const FFN: usize = 512;
-const VOCAB: usize = 1000;
+/// Enough for the head to have a sketch.
+const VOCAB: usize = 2100;
 
 fn config() -> Config {
     Config {
@@ -69,7 +70,7 @@ fn a_token_after_the_first_allocates_nothing() {
             let config = config();
             let weights: Vec<f32> = (0..VOCAB * HIDDEN).map(|i| (i % 17) as f32 - 8.0).collect();
             let bytes = DenseEncoding::F16.encode(&weights, VOCAB, HIDDEN).unwrap();
-            let table = cpu.table(&DenseMatrix::new(DenseEncoding::F16, VOCAB, HIDDEN, bytes).unwrap());
+            let table = cpu.head(&DenseMatrix::new(DenseEncoding::F16, VOCAB, HIDDEN, bytes).unwrap(), true);
             let norm = cpu.norm(&vec![1.0; HIDDEN], config.norm_eps);
             let qkv = [matrix(HIDDEN, HIDDEN), matrix(HIDDEN / 2, HIDDEN), matrix(HIDDEN / 2, HIDDEN)];
             let qkv = qkv.map(|matrix| cpu.pack(&matrix));
@@ -94,6 +95,10 @@ fn a_token_after_the_first_allocates_nothing() {
                 cpu.matmul(&quantized, &[&gate_up[0], &gate_up[1]], &mut [&mut gate, &mut up]);
                 cpu.gate(config.activation, &mut gate, &up);
                 cpu.logits(&x, &[tokens.len() - 1], &norm, &table, &mut logits);
+                for keep in [Keep::best(1), Keep { best: 20, within: 3.0, always: tokens }] {
+                    let reads = cpu.top_logits(&x, tokens.len() - 1, &norm, &table, &keep, &mut logits);
+                    assert_eq!(reads.screened, VOCAB);
+                }
             };
             pass(&[1, 2, 3, 4, 5], 0);
             // The count is the process's: a thread that is just starting, of the pool or of

@@ -6,7 +6,7 @@
 //! of SiLU and with a norm before each of the two inner projections. See
 //! docs/model.md for the formulas.
 
-use tritwise_kernels::Backend;
+use tritwise_kernels::{Backend, HeadReads, Keep};
 
 use crate::model::Layer;
 use crate::{Error, Model, Sequence, Workspace};
@@ -19,16 +19,19 @@ pub struct Turn<'a, B: Backend> {
     /// The tokens, at least one.
     pub tokens: &'a [u32],
     /// Which of the tokens' logits to compute.
-    pub wanted: Wanted,
+    pub wanted: Wanted<'a>,
 }
 
 /// Which logits of a turn to compute: the head is a third of a small model's work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Wanted<'a> {
     /// None: the tokens only fill the cache.
     Nothing,
     /// Those of the last token, from which the next one is sampled.
     Last,
+    /// Those of the last token that matter to whoever samples from it; the others may be −∞.
+    /// Which ones matter is computed exactly, from a fraction of the head's bytes.
+    Best(Keep<'a>),
     /// Those of every token.
     All,
 }
@@ -38,6 +41,7 @@ pub enum Wanted {
 pub struct Logits<'a> {
     data: &'a [f32],
     vocab: usize,
+    reads: HeadReads,
 }
 
 impl<'a> Logits<'a> {
@@ -61,6 +65,11 @@ impl<'a> Logits<'a> {
         self.rows().next_back()
     }
 
+    /// What was read of the output head.
+    pub fn reads(&self) -> HeadReads {
+        self.reads
+    }
+
     /// All rows, one after the other.
     pub fn as_slice(&self) -> &'a [f32] {
         self.data
@@ -74,8 +83,8 @@ impl<B: Backend> Model<B> {
     /// depend on the tokens of its own sequence alone, to the bit.
     ///
     /// # Errors
-    /// An empty batch, a turn without tokens, a token outside the vocabulary, or a sequence
-    /// without room. No sequence has then been changed.
+    /// An empty batch, a turn without tokens, a token outside the vocabulary (also one that
+    /// [`Keep::always`] names), or a sequence without room. No sequence has then been changed.
     pub fn forward<'w>(&self, workspace: &'w mut Workspace<B>, batch: &mut [Turn<'_, B>]) -> Result<Logits<'w>, Error> {
         self.check_batch(batch)?;
         gather(workspace, batch);
@@ -84,16 +93,57 @@ impl<B: Backend> Model<B> {
             self.attention(index, layer, workspace, batch);
             self.feed_forward(layer, workspace);
         }
+        let reads = self.logits(workspace, batch);
         for turn in batch {
             turn.sequence.advance(turn.tokens.len());
         }
+        Ok(Logits { data: &workspace.logits, vocab: self.config.vocab, reads })
+    }
 
+    /// The wanted rows of logits.
+    fn logits(&self, workspace: &mut Workspace<B>, batch: &[Turn<'_, B>]) -> HeadReads {
         let Workspace { x, wanted, logits, .. } = workspace;
-        logits.resize(wanted.len() * self.config.vocab, 0.0);
-        if !wanted.is_empty() {
-            self.backend.logits(x, wanted, &self.output_norm, self.head(), logits);
+        let (vocab, head) = (self.config.vocab, self.head());
+        logits.resize(wanted.len() * vocab, 0.0);
+        let mut reads = HeadReads::default();
+        let mut rest = (wanted.as_slice(), logits.as_mut_slice());
+        // Rows of which all logits are wanted share one pass over the head, up to the next of which few are.
+        let mut full = 0;
+        for turn in batch {
+            match turn.wanted {
+                Wanted::Nothing => {}
+                Wanted::Last => full += 1,
+                Wanted::All => full += turn.tokens.len(),
+                Wanted::Best(keep) => {
+                    rest = self.all_logits(x, rest, full, &mut reads);
+                    full = 0;
+                    let (row, rows) = rest.0.split_first().expect("`gather` pushed it");
+                    let (out, outs) = rest.1.split_at_mut(vocab);
+                    reads += self.backend.top_logits(x, *row, &self.output_norm, head, &keep, out);
+                    rest = (rows, outs);
+                }
+            }
         }
-        Ok(Logits { data: logits, vocab: self.config.vocab })
+        self.all_logits(x, rest, full, &mut reads);
+        reads
+    }
+
+    /// All logits of the first `count` rows that are left; returns the others.
+    fn all_logits<'w>(
+        &self,
+        x: &B::Rows,
+        (rows, out): (&'w [usize], &'w mut [f32]),
+        count: usize,
+        reads: &mut HeadReads,
+    ) -> (&'w [usize], &'w mut [f32]) {
+        let (now, rows) = rows.split_at(count);
+        let (logits, out) = out.split_at_mut(count * self.config.vocab);
+        if count > 0 {
+            self.backend.logits(x, now, &self.output_norm, self.head(), logits);
+            let bytes = self.backend.logits_bytes(self.head());
+            *reads += HeadReads { exact: count * self.config.vocab, bytes, ..HeadReads::default() };
+        }
+        (rows, out)
     }
 
     /// `x += W_o · norm(attention(rope(W_q n), rope(W_k n), W_v n))`, `n = norm(x)`.
@@ -132,11 +182,12 @@ impl<B: Backend> Model<B> {
         if batch.is_empty() {
             return Err(Error::Empty);
         }
-        for Turn { sequence, tokens, .. } in batch {
+        for Turn { sequence, tokens, wanted } in batch {
             if tokens.is_empty() {
                 return Err(Error::Empty);
             }
-            if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab) {
+            let named = if let Wanted::Best(keep) = wanted { keep.always } else { &[] };
+            if let Some(&token) = tokens.iter().chain(named).find(|&&token| token as usize >= vocab) {
                 return Err(Error::Token { token, vocab });
             }
             let (len, adding, capacity) = (sequence.len(), tokens.len(), sequence.capacity());
@@ -158,7 +209,7 @@ fn gather<B: Backend>(workspace: &mut Workspace<B>, batch: &[Turn<'_, B>]) {
         let end = workspace.tokens.len();
         match turn.wanted {
             Wanted::Nothing => {}
-            Wanted::Last => workspace.wanted.push(end - 1),
+            Wanted::Last | Wanted::Best(_) => workspace.wanted.push(end - 1),
             Wanted::All => workspace.wanted.extend(first..end),
         }
     }

@@ -25,4 +25,5 @@ pub use error::Error;
 pub use forward::{Logits, Turn, Wanted};
 pub use model::{Model, Progress};
 pub use sequence::Sequence;
+pub use tritwise_kernels::{HeadReads, Keep};
 pub use workspace::Workspace;

@@ -78,12 +78,13 @@ impl<B: Backend> Model<B> {
         let mut progress = Meter { done: 0, total: config.parameters(), report: progress };
         let hidden = config.hidden;
 
-        let embedding = backend.table(&checkpoint.dense(TensorId::TokenEmbedding, config.vocab, hidden)?);
+        let embedding = checkpoint.dense(TensorId::TokenEmbedding, config.vocab, hidden)?;
+        let embedding = if config.tied { backend.head(&embedding, true) } else { backend.table(&embedding) };
         progress.add(config.vocab * hidden);
         let head = if config.tied {
             None
         } else {
-            let head = backend.table(&checkpoint.dense(TensorId::Output, config.vocab, hidden)?);
+            let head = backend.head(&checkpoint.dense(TensorId::Output, config.vocab, hidden)?, false);
             progress.add(config.vocab * hidden);
             Some(head)
         };
@@ -128,8 +129,9 @@ impl<B: Backend> Model<B> {
 
     /// Bytes of all weights in memory, norms left out.
     pub fn weight_bytes(&self) -> usize {
-        let untied = if self.head.is_some() { self.head_bytes() } else { 0 };
-        self.matrix_bytes() + self.backend.table_bytes(&self.embedding) + untied
+        let tables = [Some(&self.embedding), self.head.as_ref()];
+        let tables: usize = tables.into_iter().flatten().map(|table| self.backend.table_bytes(table)).sum();
+        self.matrix_bytes() + tables
     }
 
     /// Bytes of packed ternary weights.
@@ -137,13 +139,14 @@ impl<B: Backend> Model<B> {
         self.layers.iter().flat_map(Layer::matrices).map(|m| self.backend.matrix_bytes(m)).sum()
     }
 
-    /// Bytes of the output head.
+    /// Bytes of the output head that computing all logits of a token reads.
     pub fn head_bytes(&self) -> usize {
-        self.backend.table_bytes(self.head())
+        self.backend.logits_bytes(self.head())
     }
 
-    /// Bytes of weights that decoding one token reads: all packed matrices and
-    /// the head. (One row of the embedding and the norms are left out.)
+    /// Bytes of weights that a token reads whose logits are all wanted: all packed matrices and
+    /// the head. (One row of the embedding and the norms are left out.) Where only the best logits are
+    /// wanted, [`Logits::reads`](crate::Logits::reads) says what was read in place of the head.
     pub fn bytes_per_token(&self) -> usize {
         self.matrix_bytes() + self.head_bytes()
     }

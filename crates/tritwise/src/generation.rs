@@ -19,8 +19,8 @@ use crate::{Cancel, Error, Sampling, Session};
 pub struct Generation<'s> {
     session: &'s mut Session,
     sampler: Sampler,
+    sampling: Sampling,
     cancel: Cancel,
-    max_tokens: usize,
     utf8: Utf8Stream,
     stops: StopStrings,
     /// Bytes of the tokens made, and of the text released.
@@ -85,8 +85,8 @@ impl<'s> Generation<'s> {
         Ok(Self {
             session,
             sampler,
+            sampling: sampling.clone(),
             cancel,
-            max_tokens: sampling.max_tokens,
             utf8: Utf8Stream::new(),
             stops: StopStrings::new(&sampling.stops)?,
             made: 0,
@@ -103,14 +103,14 @@ impl<'s> Generation<'s> {
 
     /// Makes one token. Returns the text that it releases, which may be empty.
     fn step(&mut self) -> Result<String, Error> {
-        if self.summary.tokens >= self.max_tokens {
+        if self.summary.tokens >= self.sampling.max_tokens {
             return Ok(self.end(StopReason::MaxTokens));
         }
         if self.session.is_full() {
             return Ok(self.end(StopReason::ContextFull));
         }
         let start = Instant::now();
-        let Some(logits) = self.session.next_logits(&self.cancel)? else {
+        let Some(logits) = self.session.next_logits(&self.sampling, &self.cancel)? else {
             return Ok(self.end(StopReason::Cancelled));
         };
         let token = self.sampler.sample(logits)?;

@@ -40,7 +40,7 @@ pub use generation::{Generation, Piece, StopReason, Summary};
 pub use model::{Model, ModelBuilder};
 pub use sampling::Sampling;
 pub use session::Session;
-pub use tritwise_kernels::cpu::KvType;
+pub use tritwise_kernels::cpu::{HeadMode, KvType};
 pub use tritwise_model::Progress;
 pub use tritwise_sampling::Params;
 pub use tritwise_tensor::{Activation, Config, I2sLayout};

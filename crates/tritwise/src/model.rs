@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tritwise_kernels::CpuBackend;
-use tritwise_kernels::cpu::KvType;
+use tritwise_kernels::cpu::{HeadMode, KvType};
 use tritwise_loader::{Options, Source};
 use tritwise_model::Progress;
 use tritwise_tensor::{Activation, Checkpoint, Config, I2sLayout};
@@ -110,6 +110,7 @@ pub struct ModelBuilder {
     layout: Option<String>,
     context: Option<usize>,
     kv: KvType,
+    head: HeadMode,
     options: Options,
     progress: Option<Box<dyn FnMut(Progress)>>,
 }
@@ -158,6 +159,13 @@ impl ModelBuilder {
         self
     }
 
+    /// How the output head is multiplied with: [`HeadMode::Screened`] unless another is
+    /// asked for. Of the modes, only those named lossy change a bit of a result.
+    pub fn head(mut self, head: HeadMode) -> Self {
+        self.head = head;
+        self
+    }
+
     /// The byte order of I2_S tensors, for files from builds that wrote
     /// another than the published one: the file itself does not say.
     pub fn i2s_layout(mut self, layout: I2sLayout) -> Self {
@@ -200,7 +208,7 @@ impl ModelBuilder {
     }
 
     fn load(self, source: &Source, start: Instant) -> Result<Model, Error> {
-        let mut cpu = CpuBackend::builder().from_env().kv(self.kv);
+        let mut cpu = CpuBackend::builder().from_env().kv(self.kv).head(self.head);
         if let Some(threads) = self.threads {
             cpu = cpu.threads(threads);
         }
@@ -250,6 +258,7 @@ impl fmt::Debug for ModelBuilder {
             .field("layout", &self.layout)
             .field("context", &self.context)
             .field("kv", &self.kv)
+            .field("head", &self.head)
             .field("options", &self.options)
             .finish_non_exhaustive()
     }

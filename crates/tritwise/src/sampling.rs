@@ -1,5 +1,6 @@
 //! How a token is chosen, and when to end.
 
+use tritwise_model::{Keep, Wanted};
 use tritwise_sampling::{Params, Sampler};
 
 use crate::Error;
@@ -93,5 +94,28 @@ impl Sampling {
             sampler.accept(token);
         }
         Ok(sampler)
+    }
+
+    /// Which logits the stages of [`Params`] can tell from −∞, after `history`.
+    ///
+    /// They are, in this order: repetition penalty, top-k, top-p, min-p, temperature. The penalty changes
+    /// tokens of the history, so those are asked for whatever they are, and what the others must
+    /// reach is judged among the others: a token below k of them is below k of all.
+    pub(crate) fn wanted<'a>(&self, history: &'a [u32]) -> Wanted<'a> {
+        let Params { temperature, top_k, top_p, min_p, repetition_penalty, repetition_window, .. } = self.params;
+        let recent = if repetition_penalty == 1.0 { 0 } else { repetition_window.min(history.len()) };
+        let always = &history[history.len() - recent..];
+        if temperature == 0.0 {
+            return Wanted::Best(Keep { best: 1, within: f32::INFINITY, always });
+        }
+        // Top-p looks at shares of all that top-k left, so then min-p must not cut before it. Min-p's logarithm is
+        // an f64; what this one lacks in precision is far less than what is added.
+        let cut = min_p > 0.0 && top_p >= 1.0;
+        let within = if cut { 1e-3 - min_p.ln() } else { f32::INFINITY };
+        match top_k {
+            0 if within == f32::INFINITY => Wanted::Last,
+            0 => Wanted::Best(Keep { best: usize::MAX, within, always }),
+            best => Wanted::Best(Keep { best, within, always }),
+        }
     }
 }

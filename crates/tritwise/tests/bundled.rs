@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use tritwise::kernels::arch;
-use tritwise::transformer::{Turn, Wanted};
-use tritwise::{Model, ModelBuilder, Sampling};
+use tritwise::transformer::{HeadReads, Keep, Turn, Wanted};
+use tritwise::{HeadMode, Model, ModelBuilder, Params, Sampling};
 
 fn open(isa: &str, threads: usize) -> Model {
     load(Model::builder().isa(isa).threads(threads))
@@ -70,4 +70,61 @@ fn a_seed_is_a_text() {
         text,
         ", however, she saw a little boy sitting in the palace, and a boy was standing by the bedside, and"
     );
+}
+
+/// Every way of sampling that lets the head leave rows out, and one that does not.
+fn samplings() -> Vec<Sampling> {
+    let plain = Params { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, ..Params::default() };
+    let penalty = Params { repetition_penalty: 1.3, repetition_window: 20, ..plain.clone() };
+    [
+        Params::greedy(),
+        Params { temperature: 0.0, ..penalty.clone() },
+        Params::default(),
+        Params { top_k: 5, ..plain.clone() },
+        Params { top_k: 40, min_p: 0.1, ..penalty.clone() },
+        Params { min_p: 0.05, ..plain.clone() },
+        Params { min_p: 0.02, repetition_penalty: 0.9, ..penalty },
+        Params { top_k: 40, top_p: 0.9, min_p: 0.05, temperature: 1.3, ..plain.clone() },
+        plain,
+    ]
+    .map(|params| Sampling::new(params).seed(11).max_tokens(60))
+    .into()
+}
+
+#[test]
+fn a_screened_head_makes_the_text_of_the_full_one() {
+    let texts = |model: &Model| -> Vec<String> {
+        let text = |sampling: &Sampling| {
+            let mut session = model.session();
+            session.push(PROMPT).unwrap();
+            session.generate(sampling).unwrap().map(|piece| piece.unwrap().text).collect()
+        };
+        samplings().iter().map(text).collect()
+    };
+    let expected = texts(&load(Model::builder().head(HeadMode::Full)));
+    for isa in arch::available() {
+        for threads in [1, 2, 3] {
+            let found = texts(&open(isa.name(), threads));
+            assert_eq!(found, expected, "{}, {threads} threads", isa.name());
+        }
+    }
+}
+
+/// A trained model's likeliest token stands out, so that little of the head is read.
+#[test]
+fn a_screened_head_reads_little() {
+    let model = open(arch::available()[0].name(), 2);
+    let tokens = model.tokenizer().unwrap().encode_prompt(PROMPT, tritwise::tokenizer::Special::Text).unwrap();
+    let network = model.network();
+    let (mut sequence, mut workspace) = (network.sequence(tokens.len()), network.workspace());
+    let mut reads = HeadReads::default();
+    for token in &tokens {
+        let wanted = Wanted::Best(Keep::best(1));
+        let turn = Turn { sequence: &mut sequence, tokens: std::slice::from_ref(token), wanted };
+        reads += network.forward(&mut workspace, &mut [turn]).unwrap().reads();
+    }
+    assert_eq!(reads.screened, tokens.len() * model.config().vocab);
+    assert!(reads.refined < reads.screened / 10, "{reads:?}");
+    assert!(reads.exact < reads.screened / 100, "{reads:?}");
+    assert!(reads.bytes < tokens.len() * network.head_bytes() * 2 / 5, "{reads:?}");
 }

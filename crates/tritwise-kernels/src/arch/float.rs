@@ -2,6 +2,7 @@
 
 use tritwise_tensor::{Activation, DenseEncoding, RopeStyle};
 
+use super::RowSketch;
 use super::sealed::Sealed;
 
 /// Sixteen little-endian binary16 numbers: the usual unit of the key/value cache.
@@ -209,4 +210,10 @@ pub trait FloatOps: Sealed {
     /// `x` is rows of `table.cols()`, each padded with zeros to a multiple of sixteen.
     /// Weights are exact `f32`s, for Q8_0 `d·q` and for Q6_K `(d·scale)·q`.
     fn project(&self, table: TableRows<'_>, x: &[f32], out: &mut [f32]);
+
+    /// Six-bit codes and steps of a row of weights that is padded with zeros to whole groups
+    /// of [`SKETCH_GROUP`](super::SKETCH_GROUP), and the norms of what they leave out, rounded up.
+    ///
+    /// A row that is not finite, or of a size far from one, has no sketch: its residuals are infinite.
+    fn sketch(&self, row: &[f32], codes: &mut [u8], steps: &mut [u8]) -> RowSketch;
 }

@@ -19,15 +19,21 @@ mod x86_64;
 mod float;
 mod integer;
 mod panels;
+mod sketch;
 
 pub use float::{ATTEND_CHUNK, Angles, FloatOps, Halves, KEY_BLOCK, KvHead, NormWeight, Queries, Singles, TableRows};
 pub use integer::{Activations, IntegerOps};
 pub use panels::{Layout, Line, Panels};
+pub(crate) use sketch::padded_cols;
+pub use sketch::{
+    CoarsePanels, FINE_BYTES, FINE_COLS, FineBlock, PANEL_ROWS, Probe, RowSketch, SKETCH_COLS, SKETCH_GROUP,
+    SKETCH_LINES, SketchOps,
+};
 
 /// One instruction set's kernels.
 ///
 /// Sealed: an implementation is trusted to be sound and exact, so it lives here.
-pub trait Isa: IntegerOps + FloatOps + std::fmt::Debug + Send + Sync {
+pub trait Isa: IntegerOps + FloatOps + SketchOps + std::fmt::Debug + Send + Sync {
     /// The name by which it is forced and reported: `scalar`, `x86_64-avx2`, ….
     fn name(&self) -> &'static str;
 }

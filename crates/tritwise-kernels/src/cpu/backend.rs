@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tritwise_tensor::{Activation, Config, DenseMatrix, Rope, TernaryMatrix};
 
-use crate::{Backend, PackedMatrix};
+use crate::{Backend, HeadReads, Keep, PackedMatrix};
 
 use super::{
     Cache, CpuBackend, Norm, Quantized, Rotary, Rows, Table, attend, elementwise, head, matmul, quantize, rope,
@@ -29,12 +29,20 @@ impl Backend for CpuBackend {
         Table::new(weights, &self.pool)
     }
 
+    fn head(&self, weights: &DenseMatrix<'_>, tied: bool) -> Table {
+        Table::head(self.isa, &self.pool, self.head, weights, tied)
+    }
+
     fn matrix_bytes(&self, matrix: &PackedMatrix) -> usize {
         matrix.bytes()
     }
 
     fn table_bytes(&self, table: &Table) -> usize {
         table.bytes()
+    }
+
+    fn logits_bytes(&self, table: &Table) -> usize {
+        table.logits_bytes()
     }
 
     fn cache_bytes(&self, config: &Config, capacity: usize) -> usize {
@@ -105,5 +113,17 @@ impl Backend for CpuBackend {
 
     fn logits(&self, x: &Rows, rows: &[usize], norm: &Norm, table: &Table, out: &mut [f32]) {
         head::logits(self.isa, self.pool(x.tokens()), &self.head_input, x, rows, norm, table, out);
+    }
+
+    fn top_logits(
+        &self,
+        x: &Rows,
+        row: usize,
+        norm: &Norm,
+        table: &Table,
+        keep: &Keep<'_>,
+        out: &mut [f32],
+    ) -> HeadReads {
+        head::top_logits(self.isa, self.pool(x.tokens()), &self.head_input, x, row, norm, table, keep, out)
     }
 }

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use crate::arch;
 use crate::parallel::Pool;
 
-use super::{CpuBackend, KvType, topology};
+use super::{CpuBackend, HeadMode, KvType, topology};
 
 /// Threads at most, so that a slip of the finger does not make a million.
 const MAX_THREADS: usize = 1024;
@@ -22,6 +22,7 @@ pub struct CpuBuilder {
     isa: Option<String>,
     layout: Option<String>,
     kv: KvType,
+    head: HeadMode,
 }
 
 /// Why a [`CpuBackend`] could not be built.
@@ -86,6 +87,13 @@ impl CpuBuilder {
     #[must_use]
     pub fn kv(mut self, kv: KvType) -> Self {
         self.kv = kv;
+        self
+    }
+
+    /// How the output head is multiplied with; by default [screened](HeadMode::Screened).
+    #[must_use]
+    pub fn head(mut self, head: HeadMode) -> Self {
+        self.head = head;
         self
     }
 
@@ -156,6 +164,7 @@ impl CpuBuilder {
             pool: all.limited_to(threads),
             decode_pool: all.limited_to(decode_threads),
             kv: self.kv,
+            head: self.head,
             head_input: Default::default(),
         })
     }

@@ -1,5 +1,6 @@
 //! Dense tables: embedding lookup and the output head.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tritwise_tensor::{DenseEncoding, DenseMatrix};
@@ -7,7 +8,10 @@ use tritwise_tensor::{DenseEncoding, DenseMatrix};
 use crate::arch::{Isa, TableRows};
 use crate::memory::Buffer;
 use crate::parallel::{ColumnShard, ColumnShards, Pool, for_each_shard};
+use crate::{HeadReads, Keep};
 
+use super::screen::{self, ScreenScratch};
+use super::sketch::Sketch;
 use super::{Norm, Rows};
 
 /// Bytes of table rows in a shard.
@@ -16,17 +20,61 @@ const SHARD_BYTES: usize = 128 << 10;
 /// Bytes of a shard when a table is copied.
 const COPY_BYTES: usize = 4 << 20;
 
+/// Bytes from which a table is worth a sketch: one that stays in a core's cache is read at no cost.
+const SKETCH_MIN_BYTES: usize = 1 << 20;
+
+/// Rows that a thread rounds at a time.
+const ROUND_ROWS: usize = 64;
+
 /// Rows and tokens of a kernel call whose outputs go through the stack.
 const CALL_ROWS: usize = 32;
 const CALL_TOKENS: usize = 16;
 
-/// A dense table in the bytes of its file.
+/// What a head needs from call to call.
+#[derive(Debug, Default)]
+pub(super) struct HeadInput(Mutex<Scratch>);
+
+#[derive(Debug, Default)]
+struct Scratch {
+    /// The normalised rows, padded to sixteen columns.
+    rows: Buffer<f32>,
+    screen: ScreenScratch,
+}
+
+/// How the output head is multiplied with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HeadMode {
+    /// Exact: where only the best logits matter, a sketch of the table rules out most of its
+    /// rows. It takes two fifths of the memory of an F16 table on top of it.
+    #[default]
+    Screened,
+    /// Exact, and all of the table is read for every token.
+    Full,
+    /// **Lossy**: an F32, F16 or BF16 head is rounded to 8.5 bits a weight at load.
+    Q8_0,
+    /// **Lossy**: an F32, F16 or BF16 head is rounded to 6.56 bits a weight at load. A
+    /// width that is no multiple of 256 stays as it is.
+    Q6K,
+}
+
+/// A dense table in the bytes of its file, and what helps to multiply with it.
 #[derive(Debug)]
 pub struct Table {
     encoding: DenseEncoding,
     rows: usize,
     cols: usize,
     bytes: Buffer<u8>,
+    head: Head,
+}
+
+/// What a table is multiplied as.
+#[derive(Debug)]
+enum Head {
+    /// Itself.
+    Full,
+    Screened(Box<Sketch>),
+    /// Another table, while rows are looked up in this one.
+    Rounded(Box<Table>),
 }
 
 impl Table {
@@ -41,7 +89,48 @@ impl Table {
             to.copy_from_slice(&from[piece.clone()]);
             from.release(piece);
         });
-        Self { encoding: weights.encoding(), rows: weights.rows(), cols: weights.cols(), bytes }
+        let (encoding, rows, cols) = (weights.encoding(), weights.rows(), weights.cols());
+        Self { encoding, rows, cols, bytes, head: Head::Full }
+    }
+
+    /// A table that will be multiplied with, and looked up in if it is `tied`.
+    pub(super) fn head(isa: &dyn Isa, pool: &Pool, mode: HeadMode, weights: &DenseMatrix<'_>, tied: bool) -> Self {
+        let rounded = match mode {
+            HeadMode::Q8_0 => Self::rounded(pool, weights, DenseEncoding::Q8_0),
+            HeadMode::Q6K => Self::rounded(pool, weights, DenseEncoding::Q6K),
+            HeadMode::Screened | HeadMode::Full => None,
+        };
+        if let Some(rounded) = rounded {
+            if !tied {
+                return rounded;
+            }
+            return Self { head: Head::Rounded(Box::new(rounded)), ..Self::new(weights, pool) };
+        }
+        let mut table = Self::new(weights, pool);
+        if mode == HeadMode::Screened && is_plain(table.encoding) && table.bytes.len() >= SKETCH_MIN_BYTES {
+            table.head = Sketch::new(isa, pool, table.as_rows()).map_or(Head::Full, |s| Head::Screened(Box::new(s)));
+        }
+        table
+    }
+
+    /// The table in another encoding; `None` where that cannot hold it, or would not save anything.
+    fn rounded(pool: &Pool, weights: &DenseMatrix<'_>, encoding: DenseEncoding) -> Option<Self> {
+        let (rows, cols) = (weights.rows(), weights.cols());
+        let row_bytes = encoding.encoded_len(1, cols).ok().filter(|_| is_plain(weights.encoding()))?;
+        let mut bytes = Buffer::zeroed(rows.checked_mul(row_bytes)?);
+        let refused = AtomicBool::new(false);
+        for_each_shard(pool, &mut bytes, ROUND_ROWS * row_bytes, &|shard, out: &mut [u8]| {
+            let mut row = vec![0.0; cols];
+            for (i, out) in out.chunks_exact_mut(row_bytes).enumerate() {
+                weights.read_row(shard * ROUND_ROWS + i, &mut row);
+                match encoding.encode(&row, 1, cols) {
+                    Ok(bytes) => out.copy_from_slice(&bytes),
+                    // Weights that are not finite: left to the table as it is.
+                    Err(_) => refused.store(true, Ordering::Relaxed),
+                }
+            }
+        });
+        (!refused.into_inner()).then_some(Self { encoding, rows, cols, bytes, head: Head::Full })
     }
 
     /// Number of rows.
@@ -54,9 +143,27 @@ impl Table {
         self.cols
     }
 
-    /// Bytes in memory.
+    /// Bytes in memory, with the sketch or the second table, where there is one.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        let head = match &self.head {
+            Head::Full => 0,
+            Head::Screened(sketch) => sketch.bytes(),
+            Head::Rounded(table) => table.bytes(),
+        };
+        self.bytes.len() + head
+    }
+
+    /// Bytes that all logits of one row read.
+    pub(super) fn logits_bytes(&self) -> usize {
+        self.multiplied().bytes.len()
+    }
+
+    /// The table that is multiplied with.
+    fn multiplied(&self) -> &Self {
+        match &self.head {
+            Head::Rounded(table) => table,
+            Head::Full | Head::Screened(_) => self,
+        }
     }
 
     fn as_rows(&self) -> TableRows<'_> {
@@ -64,9 +171,10 @@ impl Table {
     }
 }
 
-/// The normalised rows that a head multiplies, kept between calls.
-#[derive(Debug, Default)]
-pub(super) struct HeadInput(Mutex<Buffer<f32>>);
+/// Whether a weight is a number of its own rather than part of a block.
+fn is_plain(encoding: DenseEncoding) -> bool {
+    matches!(encoding, DenseEncoding::F32 | DenseEncoding::F16 | DenseEncoding::Bf16)
+}
 
 /// Makes `out` the rows of `table` that belong to `tokens`.
 ///
@@ -98,20 +206,10 @@ pub(super) fn logits(
     if rows.is_empty() || table.rows == 0 {
         return;
     }
+    let mut scratch = input.0.lock().unwrap_or_else(PoisonError::into_inner);
     let padded = x.width().next_multiple_of(16);
-    let mut input = input.0.lock().unwrap_or_else(PoisonError::into_inner);
-    if input.len() < rows.len() * padded {
-        *input = Buffer::zeroed(rows.len() * padded);
-    }
-    let input = &mut input[..rows.len() * padded];
-    for (row, normalised) in rows.iter().zip(input.chunks_exact_mut(padded)) {
-        // Another table's rows may have lain here.
-        normalised[x.width()..].fill(0.0);
-        isa.normalize(x.row(*row), norm.as_weight(), &mut normalised[..x.width()]);
-    }
-
-    let input = &*input;
-    let table = table.as_rows();
+    let input = normalized(isa, &mut scratch.rows, x, rows, norm);
+    let table = table.multiplied().as_rows();
     let row_bytes = table.bytes().len() / table.rows();
     let shard_rows = (SHARD_BYTES / row_bytes.max(1)).next_multiple_of(CALL_ROWS).max(CALL_ROWS);
     let shards = ColumnShards::new(out, table.rows(), shard_rows);
@@ -120,6 +218,48 @@ pub(super) fn logits(
             project(isa, table.slice(shard.start(), shard.len()), input, padded, &mut shard);
         }
     });
+}
+
+/// Rows `rows` of `x`, normalised and padded with zeros to multiples of sixteen.
+fn normalized<'a>(isa: &dyn Isa, to: &'a mut Buffer<f32>, x: &Rows, rows: &[usize], norm: &Norm) -> &'a [f32] {
+    let padded = x.width().next_multiple_of(16);
+    if to.len() < rows.len() * padded {
+        *to = Buffer::zeroed(rows.len() * padded);
+    }
+    let to = &mut to[..rows.len() * padded];
+    for (row, normalized) in rows.iter().zip(to.chunks_exact_mut(padded)) {
+        // Another table's rows may have lain here.
+        normalized[x.width()..].fill(0.0);
+        isa.normalize(x.row(*row), norm.as_weight(), &mut normalized[..x.width()]);
+    }
+    to
+}
+
+/// One row of logits of which only some matter.
+#[allow(clippy::too_many_arguments, reason = "the operands of the operation and what runs it")]
+pub(super) fn top_logits(
+    isa: &dyn Isa,
+    pool: &Pool,
+    input: &HeadInput,
+    x: &Rows,
+    row: usize,
+    norm: &Norm,
+    table: &Table,
+    keep: &Keep<'_>,
+    out: &mut [f32],
+) -> HeadReads {
+    if let (Head::Screened(sketch), Some(wanted)) = (&table.head, screen::guesses(keep, table.rows)) {
+        assert_eq!(table.cols, x.width(), "one weight per feature");
+        assert_eq!(out.len(), table.rows, "one logit per row of the table");
+        let mut scratch = input.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Scratch { rows, screen } = &mut *scratch;
+        let x = normalized(isa, rows, x, &[row], norm);
+        if screen.probe.set(&x[..table.cols]) {
+            return screen::top_logits(isa, pool, screen, x, table.as_rows(), sketch, keep, wanted, out);
+        }
+    }
+    logits(isa, pool, input, x, &[row], norm, table, out);
+    HeadReads { exact: table.rows, bytes: table.logits_bytes(), ..HeadReads::default() }
 }
 
 /// The logits of one shard of rows, for all tokens.

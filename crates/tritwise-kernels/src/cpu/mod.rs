@@ -10,6 +10,8 @@ mod matmul;
 mod quantize;
 mod rope;
 mod rows;
+mod screen;
+mod sketch;
 mod topology;
 
 use std::hint;
@@ -20,7 +22,7 @@ use crate::parallel::Pool;
 
 pub use builder::{CpuBuilder, CpuError};
 pub use cache::{Cache, KvType};
-pub use head::Table;
+pub use head::{HeadMode, Table};
 pub use quantize::Norm;
 pub use rope::Rotary;
 pub use rows::{Quantized, QuantizedRow, Rows};
@@ -42,6 +44,7 @@ pub struct CpuBackend {
     /// For batches of one token.
     decode_pool: Pool,
     kv: KvType,
+    head: HeadMode,
     head_input: head::HeadInput,
 }
 

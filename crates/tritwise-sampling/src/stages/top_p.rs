@@ -34,7 +34,8 @@ impl Stage for TopP {
         if self.p >= 1.0 {
             return;
         }
-        let wanted = f64::from(self.p) * total(candidates.as_slice(), best.logit);
+        // By rising id: a sum's last bit would otherwise depend on how an earlier cut left its candidates.
+        let wanted = f64::from(self.p) * total(candidates.order_by_id(), best.logit);
         // A nucleus is small as a rule: rank a few candidates, then eight times
         // as many, instead of sorting a vocabulary for its best dozen.
         let mut mass = 0.0;

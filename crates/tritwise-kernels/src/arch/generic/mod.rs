@@ -29,6 +29,7 @@ pub(in crate::arch) mod exp;
 mod lanes;
 pub(in crate::arch) mod norm;
 pub(in crate::arch) mod rotate;
+pub(in crate::arch) mod sketch;
 pub(in crate::arch) mod table;
 
 #[cfg(target_arch = "x86_64")]
@@ -100,6 +101,9 @@ macro_rules! float_ops {
                     out: &mut [f32]
                 ) = attend::attend;
                 fn decode(row: $crate::arch::TableRows<'_>, out: &mut [f32]) = table::decode;
+                fn sketch(
+                    row: &[f32], codes: &mut [u8], steps: &mut [u8]
+                ) -> $crate::arch::RowSketch = sketch::sketch;
                 fn project(table: $crate::arch::TableRows<'_>, x: &[f32], out: &mut [f32]) = table::project;
             }
         }

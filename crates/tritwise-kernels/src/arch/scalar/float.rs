@@ -3,8 +3,8 @@
 use tritwise_tensor::{Activation, RopeStyle};
 
 use super::Scalar;
-use crate::arch::generic::{attend, elementwise, exp, norm, rotate, table};
-use crate::arch::{Angles, FloatOps, Halves, KvHead, NormWeight, Queries, Singles, TableRows};
+use crate::arch::generic::{attend, elementwise, exp, norm, rotate, sketch, table};
+use crate::arch::{Angles, FloatOps, Halves, KvHead, NormWeight, Queries, RowSketch, Singles, TableRows};
 
 impl FloatOps for Scalar {
     fn exp(&self, x: &mut [f32]) {
@@ -41,6 +41,10 @@ impl FloatOps for Scalar {
 
     fn attend(&self, past: KvHead<'_>, queries: Queries<'_>, out: &mut [f32]) {
         attend::attend(*self, past, queries, out);
+    }
+
+    fn sketch(&self, row: &[f32], codes: &mut [u8], steps: &mut [u8]) -> RowSketch {
+        sketch::sketch(*self, row, codes, steps)
     }
 
     fn store_key_f32(&self, key: &[f32], slot: usize, block: &mut [Singles]) {

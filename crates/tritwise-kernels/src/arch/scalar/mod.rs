@@ -3,6 +3,7 @@
 mod float;
 mod integer;
 mod lanes;
+mod sketch;
 
 use super::Isa;
 use super::sealed::Sealed;

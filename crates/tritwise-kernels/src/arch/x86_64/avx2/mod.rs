@@ -4,6 +4,7 @@
 mod float;
 mod integer;
 mod lanes;
+mod sketch;
 mod vnni;
 
 use crate::arch::Isa;

@@ -4,6 +4,7 @@ mod base3;
 mod float;
 mod integer;
 mod lanes;
+mod sketch;
 mod two_bit;
 
 use crate::arch::Isa;

@@ -1,0 +1,180 @@
+//! The head for those logits that matter, exact, from few of its bytes.
+//!
+//! 1. *Screen*: estimate every logit from the coarse sketch, four bits a weight.
+//! 2. *Guess*: compute the logits of the best estimates from the table itself. The k-th
+//!    best of them is a lower bound of the k-th best of all: the threshold. An
+//!    estimate is far better than what can be proved of it, so the guess is nearly always right,
+//!    and a wrong one costs time only.
+//! 3. *Refine*: rows whose upper bound reaches the threshold get a better estimate from
+//!    two more bits a weight; those whose bound still does, their logit from the table.
+//!
+//! A logit that is computed is computed as the full head does, to the bit; one
+//! that is not is proved to be below the threshold ([`super::sketch`]). Which rows
+//! those are depends on neither threads nor instruction set, since estimates don't.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::arch::{Isa, Probe, TableRows};
+use crate::memory::Buffer;
+use crate::parallel::{ColumnShards, Pool, for_each_shard};
+use crate::{HeadReads, Keep};
+
+use super::sketch::Sketch;
+
+/// Rows that a thread screens at a time: 130 KB of the widest published head.
+const SCREEN_ROWS: usize = 96;
+
+/// Rows that a thread refines at a time.
+const REFINE_ROWS: usize = 512;
+
+/// Rows of which only the best estimate is looked at first.
+const GUESS_BLOCK: usize = 64;
+
+/// Guesses beyond those that are needed: near ties are common, and a better threshold is worth a row.
+const SPARE_GUESSES: usize = 3;
+
+/// A row and its estimate, then its logit.
+type Guess = (f32, u32);
+
+/// What a screened head needs from token to token.
+#[derive(Debug, Default)]
+pub(super) struct ScreenScratch {
+    pub(super) probe: Probe,
+    estimates: Buffer<f32>,
+    blocks: Vec<f32>,
+    guesses: Vec<Guess>,
+}
+
+/// How many estimates have to be looked at more closely, if `keep` is worth screening for.
+pub(super) fn guesses(keep: &Keep<'_>, rows: usize) -> Option<usize> {
+    let best = match keep.best {
+        0 => return None,
+        usize::MAX if keep.within < f32::INFINITY => 1,
+        best => best,
+    };
+    let wanted = best.checked_add(keep.always.len())?.checked_add(SPARE_GUESSES)?;
+    // With more, most rows are likely to be refined.
+    (wanted <= rows / 16).then_some(wanted)
+}
+
+/// One row of logits, all that matter exact and the others −∞. `scratch.probe` is `x`, which is padded.
+#[allow(clippy::too_many_arguments, reason = "the operands of the operation and what runs it")]
+pub(super) fn top_logits(
+    isa: &dyn Isa,
+    pool: &Pool,
+    scratch: &mut ScreenScratch,
+    x: &[f32],
+    table: TableRows<'_>,
+    sketch: &Sketch,
+    keep: &Keep<'_>,
+    wanted: usize,
+    out: &mut [f32],
+) -> HeadReads {
+    let rows = table.rows();
+    let ScreenScratch { probe, estimates, blocks, guesses } = scratch;
+    if estimates.len() < sketch.padded_rows() {
+        *estimates = Buffer::zeroed(sketch.padded_rows());
+    }
+    let estimates = &mut estimates[..sketch.padded_rows()];
+    for_each_shard(pool, estimates, SCREEN_ROWS, &|shard, out| sketch.screen(isa, probe, shard * SCREEN_ROWS, out));
+
+    let (estimates, probe) = (&estimates[..rows], &*probe);
+    best_estimates(estimates, wanted, blocks, guesses);
+    let project = |row: usize, out: &mut f32| isa.project(table.slice(row, 1), x, std::slice::from_mut(out));
+    for_each_shard(pool, guesses, 8, &|_, guesses| {
+        guesses.iter_mut().for_each(|(logit, row)| project(*row as usize, logit));
+    });
+    let guessed = guesses.len();
+    let threshold = threshold(guesses, keep);
+
+    let slack = sketch.slack(probe);
+    let (refined, exact) = (AtomicUsize::new(0), AtomicUsize::new(guessed));
+    let shards = ColumnShards::new(out, rows, REFINE_ROWS);
+    pool.run(&|_worker| {
+        while let Some(mut shard) = shards.next() {
+            let start = shard.start();
+            let out = shard.row_mut(0);
+            let estimates = &estimates[start..][..out.len()];
+            let mut live = [0; REFINE_ROWS];
+            let count = sketch.survivors(&slack, start, estimates, threshold, &mut live);
+            let mut left = 0;
+            for i in 0..count {
+                let row = live[i] as usize;
+                live[left] = live[i];
+                left += usize::from(sketch.survives(isa, probe, &slack, start + row, estimates[row], threshold));
+            }
+            out.fill(f32::NEG_INFINITY);
+            if left > out.len() / 2 {
+                // Rows one after the other are faster together.
+                isa.project(table.slice(start, out.len()), x, out);
+                left = out.len();
+            } else {
+                live[..left].iter().for_each(|row| project(start + *row as usize, &mut out[*row as usize]));
+            }
+            // Relaxed: counts that are read when the region is over.
+            refined.fetch_add(count, Ordering::Relaxed);
+            exact.fetch_add(left, Ordering::Relaxed);
+        }
+    });
+    for row in keep.always {
+        project(*row as usize, &mut out[*row as usize]);
+    }
+    let (refined, exact) = (refined.into_inner(), exact.into_inner() + keep.always.len());
+    let bytes = sketch.coarse_bytes() + refined * sketch.fine_bytes() + exact * (table.bytes().len() / rows);
+    HeadReads { screened: rows, refined, exact, bytes }
+}
+
+/// At least the `wanted` best estimates (or all there are), in any order.
+///
+/// The `wanted`-th best of the blocks' best is no better than the `wanted`-th best
+/// of all, so rows below it need no further look.
+fn best_estimates(estimates: &[f32], wanted: usize, blocks: &mut Vec<f32>, best: &mut Vec<Guess>) {
+    blocks.clear();
+    blocks.extend(estimates.chunks(GUESS_BLOCK).map(largest));
+    let mut least = f32::NEG_INFINITY;
+    if wanted <= blocks.len() {
+        least = *blocks.select_nth_unstable_by(wanted - 1, |a, b| b.total_cmp(a)).1;
+    }
+    best.clear();
+    // But for ties, the most there can be, so that it is not reached token by token.
+    best.reserve(wanted.saturating_mul(GUESS_BLOCK).min(estimates.len()));
+    for (block, estimates) in estimates.chunks(GUESS_BLOCK).enumerate() {
+        if largest(estimates) >= least {
+            let rows = estimates.iter().zip((block * GUESS_BLOCK) as u32..);
+            best.extend(rows.filter(|(estimate, _)| **estimate >= least).map(|(estimate, row)| (*estimate, row)));
+        }
+    }
+    if best.len() > wanted {
+        best.select_nth_unstable_by(wanted - 1, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        best.truncate(wanted);
+    }
+}
+
+/// The largest estimate, in lanes.
+fn largest(estimates: &[f32]) -> f32 {
+    let (chunks, rest) = estimates.as_chunks::<16>();
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if *x > *lane { *x } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |max, x| if *x > max { *x } else { max })
+}
+
+/// What a logit must reach to matter, from the logits of the guesses. NaN, which rules
+/// out nothing, where a guess is NaN or there are too few.
+fn threshold(guesses: &mut Vec<Guess>, keep: &Keep<'_>) -> f32 {
+    if guesses.iter().any(|(logit, _)| logit.is_nan()) {
+        return f32::NAN;
+    }
+    guesses.retain(|(_, row)| !keep.always.contains(row));
+    guesses.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
+    let Some((best, _)) = guesses.first() else { return f32::NAN };
+    let by_distance = (f64::from(*best) - f64::from(keep.within)) as f32;
+    let by_distance = if keep.within < f32::INFINITY { by_distance.next_down() } else { f32::NEG_INFINITY };
+    match keep.best {
+        usize::MAX => by_distance,
+        k => guesses.get(k - 1).map_or(f32::NAN, |(kth, _)| kth.max(by_distance)),
+    }
+}

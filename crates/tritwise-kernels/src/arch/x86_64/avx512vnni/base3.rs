@@ -13,10 +13,7 @@
 //! w & 0x30               16 d₂
 //! ```
 //!
-//! (All digits from tables take two `vpermi2b`, a mask and a blend for the 243
-//! values of `v`: 26 GB/s on a Zen 4 core with weights in the second-level
-//! cache, where this makes 36 and memory delivers 33. Tripling modulo 256,
-//! `Σ dₖq = (3 Σ xₖq − Σ xₖ₊₁q) / 256`, needs no table, and made 27.)
+//! What else was tried is in docs/decisions/0009-five-rows-in-a-byte.md.
 //!
 //! Bytes above 242 are no codes: what they give is defined (the table has 128
 //! entries), but not said.

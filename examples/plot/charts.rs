@@ -83,7 +83,7 @@ fn shares(record: &Record, test: &str) -> Result<Option<String>> {
             let of_shape = rows.iter().filter(|row| row.shape == *shape);
             let layouts = distinct(of_shape.map(|row| match test {
                 "decode" => format!("{} + {}", row.layout, row.head),
-                _ => row.layout.clone(),
+                _ => format!("{}, prompt of {}", row.layout, row.tokens),
             }));
             text(root, &layouts.join(", "), (x, y + 28), 12, INK, HPos::Center)?;
         }

@@ -10,9 +10,9 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tritwise_kernels::arch::{Activations, Isa, Layout, Line, Panels, available};
-use tritwise_kernels::cpu::{CpuBackend, Quantized, Rows};
+use tritwise_kernels::cpu::{Cache, CpuBackend, KvType, Quantized, Rows};
 use tritwise_kernels::{Backend, PackedMatrix};
-use tritwise_tensor::{Scales, TernaryEncoding, TernaryMatrix};
+use tritwise_tensor::{Activation, Config, Rope, RopeScaling, RopeStyle, Scales, TernaryEncoding, TernaryMatrix};
 
 /// Widths of BitNet b1.58 2B-4T: into attention and up, and down.
 const COLS: [usize; 2] = [2560, 6912];
@@ -146,6 +146,118 @@ fn matmul(c: &mut Criterion) {
     }
 }
 
+/// Attention of one token over 4,096 positions, by turns in eight layers of the 2B shape,
+/// whose keys and values are more than a cache holds.
+fn attend_one(c: &mut Criterion) {
+    const POSITIONS: usize = 4096;
+    let mut group = c.benchmark_group("attend_one");
+    for kv in [KvType::F16, KvType::Int8] {
+        let mut expected = None;
+        for isa in contestants() {
+            for threads in [1, 2] {
+                let cpu =
+                    CpuBackend::builder().threads(threads).isa(isa.name()).kv(kv).build().expect("this CPU has it");
+                let config = attention_config(8);
+                let mut cache = cpu.cache(&config, POSITIONS);
+                // One query head is enough to fill the cache.
+                Batch::new(&config, 0, POSITIONS - 1, 1).attend(&cpu, &mut cache, config.layers);
+                let mut batch = Batch::new(&config, POSITIONS - 1, 1, 4);
+                batch.attend(&cpu, &mut cache, config.layers);
+                let out = batch.out.as_slice().to_vec();
+                assert_eq!(*expected.get_or_insert(out.clone()), out, "{} on {threads} threads", isa.name());
+                group.throughput(Throughput::Bytes(cpu.cache_bytes(&config, POSITIONS) as u64));
+                group.bench_function(BenchmarkId::new(isa.name(), format!("{kv:?}, {threads} threads")), |b| {
+                    b.iter(|| batch.attend(&cpu, &mut cache, config.layers));
+                });
+            }
+        }
+    }
+}
+
+/// Attention of a prompt's last 512 tokens in one layer of the 2B shape.
+fn attend_prompt(c: &mut Criterion) {
+    const TOKENS: usize = 512;
+    let mut group = c.benchmark_group("attend_prompt");
+    for kv in [KvType::F16, KvType::Int8] {
+        for positions in [512, 2048] {
+            let mut expected = None;
+            for isa in contestants() {
+                for threads in [1, 2] {
+                    let cpu =
+                        CpuBackend::builder().threads(threads).isa(isa.name()).kv(kv).build().expect("this CPU has it");
+                    let config = attention_config(1);
+                    let mut cache = cpu.cache(&config, positions);
+                    let start = positions - TOKENS;
+                    Batch::new(&config, 0, start, 1).attend(&cpu, &mut cache, 1);
+                    let mut batch = Batch::new(&config, start, TOKENS, 4);
+                    batch.attend(&cpu, &mut cache, 1);
+                    let out = batch.out.as_slice().to_vec();
+                    assert_eq!(*expected.get_or_insert(out.clone()), out, "{} on {threads} threads", isa.name());
+                    // Multiplications of queries with keys, and of weights with values.
+                    let seen: usize = (start..positions).map(|pos| pos + 1).sum();
+                    group.throughput(Throughput::Elements((2 * seen * config.heads * config.head_dim) as u64));
+                    let name = format!("{kv:?}, {positions} positions, {threads} threads");
+                    group.bench_function(BenchmarkId::new(isa.name(), name), |b| {
+                        b.iter(|| batch.attend(&cpu, &mut cache, 1));
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Attention as 2B-4T has it.
+fn attention_config(layers: usize) -> Config {
+    Config {
+        architecture: "bench".into(),
+        hidden: 2560,
+        layers,
+        heads: 20,
+        kv_heads: 5,
+        head_dim: 128,
+        ffn: 6912,
+        vocab: 128_256,
+        context: 4096,
+        norm_eps: 1e-5,
+        rope: Rope { theta: 500_000.0, style: RopeStyle::Halves, scaling: RopeScaling::None },
+        activation: Activation::SquaredRelu,
+        sub_norms: true,
+        tied: true,
+    }
+}
+
+/// Rows of one sequence, the same in all layers.
+struct Batch {
+    start: usize,
+    q: Rows,
+    k: Rows,
+    v: Rows,
+    out: Rows,
+}
+
+impl Batch {
+    /// `tokens` rows from position `start` on, with `heads` query heads for each kv head.
+    fn new(config: &Config, start: usize, tokens: usize, heads: usize) -> Self {
+        let width = config.kv_heads * config.head_dim;
+        let rows = |width: usize| {
+            let mut rows = Rows::new(width);
+            rows.set_tokens(tokens);
+            for (x, byte) in rows.as_mut_slice().iter_mut().zip(noise(tokens * width)) {
+                *x = f32::from(byte) / 64.0 - 2.0;
+            }
+            rows
+        };
+        Self { start, q: rows(heads * width), k: rows(width), v: rows(width), out: rows(heads * width) }
+    }
+
+    fn attend(&mut self, cpu: &CpuBackend, cache: &mut Cache, layers: usize) {
+        let Self { start, q, k, v, out } = self;
+        for layer in 0..layers {
+            cpu.attend(layer, cache, *start, 0..q.tokens(), q, k, v, out);
+        }
+    }
+}
+
 /// From a file's encoding to panels.
 fn pack(c: &mut Criterion) {
     let weights = ternary(2560, 2560);
@@ -183,5 +295,5 @@ fn product(cpu: &CpuBackend, weights: &PackedMatrix, x: &Quantized) -> Vec<f32> 
     out.as_slice().to_vec()
 }
 
-criterion_group!(benches, gemv, gemm, matmul, pack);
+criterion_group!(benches, gemv, gemm, matmul, attend_one, attend_prompt, pack);
 criterion_main!(benches);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use support::machine::{Memory, peak_rss};
 use support::measure::{self, Measured, Median, Test};
 use support::record::{self, Row};
-use support::{Compute, HeadArg, ModelPath, Result, bar, fail, print_json, setup};
+use support::{Compute, HeadArg, Kv, ModelPath, Result, bar, fail, print_json, setup};
 use tritwise::Model;
 use tritwise::kernels::CpuBackend;
 use tritwise::transformer::{Sequence, Turn, Wanted};
@@ -59,6 +59,9 @@ struct Args {
     /// How the output head is multiplied with, to find the likeliest token [default: screened].
     #[arg(long, value_enum, value_name = "MODE", value_delimiter = ',')]
     head: Vec<HeadArg>,
+    /// Numbers in which keys and values are kept [default: f16].
+    #[arg(long, value_enum, value_name = "TYPE", value_delimiter = ',')]
+    kv_type: Vec<Kv>,
     /// Repetitions of each measurement.
     #[arg(long, default_value_t = 5)]
     reps: usize,
@@ -78,6 +81,7 @@ impl Args {
         let setups = sweep(vec![plain], &self.isa, |setup, isa| setup.isa = Some(isa));
         let setups = sweep(setups, &self.layout, |setup, layout| setup.layout = Some(layout));
         let setups = sweep(setups, &self.head, |setup, head| setup.head = head);
+        let setups = sweep(setups, &self.kv_type, |setup, kv| setup.kv = kv);
         sweep(setups, &self.threads, |setup, threads| setup.threads = Some(threads))
     }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use tritwise::{HeadMode, I2sLayout, Model, ModelBuilder};
+use tritwise::{HeadMode, I2sLayout, KvType, Model, ModelBuilder};
 
 /// What the examples' `run` functions return.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
@@ -24,7 +24,7 @@ pub struct ModelPath {
     pub model: PathBuf,
 }
 
-/// How to compute. None of it changes a bit of any result, but for a head that is rounded.
+/// How to compute. None of it changes a bit of any result, but for a head, or keys and values, that are rounded.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Compute {
     /// Threads to compute with [default: one per physical core].
@@ -45,6 +45,9 @@ pub struct Compute {
     /// How the output head is multiplied with.
     #[arg(long, value_enum, value_name = "MODE", default_value_t = HeadArg::Screened)]
     pub head: HeadArg,
+    /// Numbers in which keys and values are kept: `int8` is half of `f16`, and lossy.
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t = Kv::F16)]
+    pub kv: Kv,
     /// Byte order of I2_S tensors, for files that were not written as the published ones are.
     #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = Layout::A)]
     pub i2s_layout: Layout,
@@ -77,6 +80,26 @@ impl From<HeadArg> for HeadMode {
     }
 }
 
+/// How keys and values are kept; see docs/kernels.md.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "the facade documents them")]
+pub enum Kv {
+    #[default]
+    F16,
+    F32,
+    Int8,
+}
+
+impl From<Kv> for KvType {
+    fn from(kv: Kv) -> Self {
+        match kv {
+            Kv::F16 => Self::F16,
+            Kv::F32 => Self::F32,
+            Kv::Int8 => Self::Int8,
+        }
+    }
+}
+
 /// The four byte orders of I2_S; see docs/formats.md.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 #[allow(missing_docs, reason = "they have no names but letters")]
@@ -102,7 +125,7 @@ impl From<Layout> for I2sLayout {
 impl Compute {
     /// A builder with these choices and a progress bar on the terminal.
     pub fn builder(&self) -> ModelBuilder {
-        let mut builder = Model::builder().i2s_layout(self.i2s_layout.into()).head(self.head.into());
+        let mut builder = Model::builder().i2s_layout(self.i2s_layout.into()).head(self.head.into()).kv(self.kv.into());
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }

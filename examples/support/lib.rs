@@ -10,4 +10,4 @@ pub mod record;
 pub mod setup;
 pub mod speed_model;
 
-pub use cli::{Compute, HeadArg, Layout, ModelPath, Result, bar, bundled, fail, print_json};
+pub use cli::{Compute, HeadArg, Kv, Layout, ModelPath, Result, bar, bundled, fail, print_json};

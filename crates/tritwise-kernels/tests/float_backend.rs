@@ -105,7 +105,7 @@ fn attention(cpu: &CpuBackend, config: &Config, pieces: &[usize], [q, k, v]: &[R
 #[test]
 fn attention_does_not_depend_on_threads_or_cuts() {
     let mut random = Random(1);
-    for kv in [KvType::F16, KvType::F32] {
+    for kv in [KvType::F16, KvType::F32, KvType::Int8] {
         let backends = backends(kv);
         for (heads, kv_heads, head_dim, len) in [(4, 1, 64, 530), (6, 2, 100, 270), (3, 3, 96, 270), (40, 1, 2, 530)] {
             let config = config(heads, kv_heads, head_dim);
@@ -151,7 +151,7 @@ fn attention_over_binary32_is_near_the_exact_value() {
 #[test]
 fn a_fork_goes_its_own_way() {
     let mut random = Random(3);
-    for kv in [KvType::F16, KvType::F32] {
+    for kv in [KvType::F16, KvType::F32, KvType::Int8] {
         let cpu = cpu(available()[0].name(), 2, kv);
         let config = config(2, 1, 32);
         let [q, k, v] = [rows(&mut random, 60, 64), rows(&mut random, 60, 32), rows(&mut random, 60, 32)];
@@ -188,10 +188,16 @@ fn a_full_cache_takes_no_more() {
 
 #[test]
 fn a_cache_tells_its_size() {
-    let cpu = cpu("scalar", 1, KvType::F16);
-    // Two layers of one head of 100: keys in whole blocks of sixteen, values padded to 112.
-    assert_eq!(cpu.cache_bytes(&config(1, 1, 100), 17), 2 * 2 * (32 * 100 + 17 * 112 + 16));
-    assert_eq!(cpu.cache_bytes(&config(1, 1, 64), usize::MAX), usize::MAX);
+    // Two layers of one head of 100: positions in whole blocks of 32, values padded to 128.
+    let numbers = |positions: usize| 2 * positions * (100 + 128);
+    for (kv, per_number, per_position) in [(KvType::F16, 2, 0), (KvType::F32, 4, 0), (KvType::Int8, 1, 2 * 2 * 4)] {
+        let cpu = cpu("scalar", 1, kv);
+        for (capacity, positions) in [(17, 32), (256, 256), (300, 320), (0, 0)] {
+            let bytes = numbers(positions) * per_number + positions * per_position;
+            assert_eq!(cpu.cache_bytes(&config(1, 1, 100), capacity), bytes, "{kv:?}");
+        }
+        assert_eq!(cpu.cache_bytes(&config(1, 1, 64), usize::MAX), usize::MAX);
+    }
 }
 
 #[test]

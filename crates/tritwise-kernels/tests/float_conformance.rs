@@ -5,27 +5,12 @@
 
 mod support;
 
-use support::{Random, bits, ulps};
-use tritwise_kernels::arch::{
-    ATTEND_CHUNK, Angles, Halves, Isa, KEY_BLOCK, KvHead, NormWeight, Queries, TableRows, available,
-};
+use support::{Random, bits, same_bits, scalar, tree, ulps};
+use tritwise_kernels::arch::{Angles, KV_BLOCK, KvLayout, KvType, NormWeight, TableRows, available};
 use tritwise_tensor::{Activation, DenseEncoding, RopeStyle};
 
 /// Lengths around the lane count, and some that models have.
 const LENGTHS: [usize; 18] = [1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 47, 64, 100, 127, 256, 257, 640, 699];
-
-fn scalar() -> &'static dyn Isa {
-    *available().last().expect("the scalar one is always there")
-}
-
-/// Calls `f` with every instruction set and holds its result against the scalar one's.
-fn same_bits<T: PartialEq + std::fmt::Debug>(what: &str, f: impl Fn(&'static dyn Isa) -> T) -> T {
-    let expected = f(scalar());
-    for isa in available() {
-        assert!(f(isa) == expected, "{what}: {} differs from scalar", isa.name());
-    }
-    expected
-}
 
 /// Rows to try at each length: plain, wild, and with what is not a number.
 fn rows(random: &mut Random, len: usize) -> Vec<Vec<f32>> {
@@ -89,15 +74,6 @@ fn sum_of_squares(x: &[f32]) -> f32 {
         partials[i % 16] = x.mul_add(*x, partials[i % 16]);
     }
     tree(partials)
-}
-
-fn tree(mut partials: [f32; 16]) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            partials[i] += partials[i + half];
-        }
-    }
-    partials[0]
 }
 
 #[test]
@@ -269,11 +245,14 @@ fn binary16_rounds_to_nearest_even() {
         let middle = if high.is_infinite() { 65520.0 } else { (low + high) / 2.0 };
         x.extend([low, middle.next_down(), middle, middle.next_up(), -middle]);
     }
-    x.resize(x.len().next_multiple_of(16), 0.0);
-    let got = same_bits("store_value", |isa| {
-        let mut out = vec![[0xff; 32]; x.len() / 16];
-        isa.store_value(&x, &mut out);
-        let halves = out.as_flattened().as_chunks::<2>().0.iter().map(|h| u16::from_le_bytes(*h));
+    x.resize(x.len().next_multiple_of(KV_BLOCK), 0.0);
+    let got = same_bits("store_kv", |isa| {
+        let layout = KvLayout::new(KvType::F16, x.len(), 1);
+        let mut lines = vec![[0xff; 64]; layout.lines()];
+        isa.store_kv(layout, &mut lines, 0, &x, &x);
+        // The first position of every tile of values.
+        let tiles = lines[x.len()..].chunks(layout.positions()).map(|tile| tile[0]);
+        let halves = tiles.flat_map(|line| line.as_chunks::<2>().0.to_vec()).map(u16::from_le_bytes);
         // All NaNs alike.
         halves.map(|h| if h & 0x7fff > 0x7c00 { 0x7e00 } else { h }).collect::<Vec<u16>>()
     });
@@ -286,215 +265,6 @@ fn binary16_rounds_to_nearest_even() {
         // Nearest among the neighbours; beyond the largest by half a step, infinite.
         let expected = half::f16::from_f64(f64::from(*x)).to_f64();
         assert_eq!(got.to_bits(), expected.to_bits(), "{x}");
-    }
-}
-
-#[test]
-fn keys_go_to_their_lane() {
-    let mut random = Random(8);
-    for head_dim in [2, 30, 64, 100] {
-        let keys: Vec<Vec<f32>> = (0..KEY_BLOCK).map(|_| random.plain(head_dim)).collect();
-        let block = same_bits("store_key", |isa| {
-            let mut block = vec![[0xff; 32]; head_dim];
-            for (slot, key) in keys.iter().enumerate() {
-                isa.store_key(key, slot, &mut block);
-            }
-            block
-        });
-        for (slot, key) in keys.iter().enumerate() {
-            for (d, k) in key.iter().enumerate() {
-                let half = half::f16::from_le_bytes([block[d][2 * slot], block[d][2 * slot + 1]]);
-                assert_eq!(half, half::f16::from_f32(*k));
-            }
-        }
-    }
-}
-
-/// A past of `len` positions whose unused places hold NaN.
-struct Past {
-    head_dim: usize,
-    keys: Vec<Halves>,
-    values: Vec<Halves>,
-    /// As rounded to binary16, `[position][head_dim]`.
-    k: Vec<Vec<f64>>,
-    v: Vec<Vec<f64>>,
-}
-
-impl Past {
-    fn new(random: &mut Random, head_dim: usize, len: usize) -> Self {
-        let tiles = head_dim.div_ceil(16);
-        let mut past = Self {
-            head_dim,
-            keys: vec![[0xff; 32]; (len.div_ceil(KEY_BLOCK) + 1) * head_dim],
-            values: vec![[0xff; 32]; (len + 1) * tiles],
-            k: Vec::new(),
-            v: Vec::new(),
-        };
-        for pos in 0..len {
-            let (k, v) = (random.plain(head_dim), random.plain(head_dim));
-            let block = &mut past.keys[pos / KEY_BLOCK * head_dim..][..head_dim];
-            scalar().store_key(&k, pos % KEY_BLOCK, block);
-            scalar().store_value(&v, &mut past.values[pos * tiles..][..tiles]);
-            past.k.push(k.iter().map(|k| half::f16::from_f32(*k).to_f64()).collect());
-            past.v.push(v.iter().map(|v| half::f16::from_f32(*v).to_f64()).collect());
-        }
-        past
-    }
-
-    fn as_head(&self) -> KvHead<'_> {
-        KvHead { head_dim: self.head_dim, keys: &self.keys, values: &self.values }
-    }
-
-    /// Softmax attention of one query over positions `0..=pos`, in `f64`.
-    fn exact(&self, q: &[f32], pos: usize) -> Vec<f64> {
-        let scale = 1.0 / (self.head_dim as f64).sqrt();
-        let score = |k: &Vec<f64>| k.iter().zip(q).map(|(k, q)| k * f64::from(*q)).sum::<f64>() * scale;
-        let scores: Vec<f64> = self.k[..=pos].iter().map(score).collect();
-        let max = scores.iter().fold(f64::NEG_INFINITY, |max, s| max.max(*s));
-        let e: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
-        let sum: f64 = e.iter().sum();
-        let weighed = |d: usize| e.iter().zip(&self.v).map(|(e, v)| e * v[d]).sum::<f64>() / sum;
-        (0..self.head_dim).map(weighed).collect()
-    }
-}
-
-#[test]
-fn attend_is_softmax_attention() {
-    let mut random = Random(9);
-    for head_dim in [2, 64, 96, 100, 128, 256] {
-        for pos in [0, 1, 15, 16, 255, 256, 257, 600] {
-            let past = Past::new(&mut random, head_dim, pos + 1);
-            for heads in [1, 2, 3, 4, 5] {
-                let q = random.plain(heads * head_dim);
-                let queries = Queries { values: &q, stride: heads * head_dim, rows: 1, heads, start: pos };
-                let got = same_bits("attend", |isa| {
-                    let mut out = vec![f32::NAN; heads * head_dim];
-                    isa.attend(past.as_head(), queries, &mut out);
-                    bits(&out)
-                });
-                for (q, got) in q.chunks(head_dim).zip(got.chunks(head_dim)) {
-                    for (got, exact) in got.iter().zip(past.exact(q, pos)) {
-                        let got = f64::from(f32::from_bits(*got));
-                        assert!((got - exact).abs() < 2e-5, "head_dim={head_dim} pos={pos}: {got} for {exact}");
-                    }
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn rows_of_a_prompt_attend_as_one_by_one() {
-    let mut random = Random(10);
-    for (head_dim, heads) in [(64, 1), (128, 4), (100, 3), (96, 40)] {
-        for (start, rows) in [(0, 40), (250, 12), (256, 5), (500, 33)] {
-            let past = Past::new(&mut random, head_dim, start + rows);
-            let stride = heads * head_dim + 24;
-            let q = random.plain(rows * stride);
-            for isa in available() {
-                let mut together = vec![f32::NAN; rows * stride];
-                let queries = Queries { values: &q, stride, rows, heads, start };
-                isa.attend(past.as_head(), queries, &mut together);
-                for row in 0..rows {
-                    for head in 0..heads {
-                        let first = row * stride + head * head_dim;
-                        let alone = Queries { values: &q[first..], stride, rows: 1, heads: 1, start: start + row };
-                        let mut out = vec![f32::NAN; head_dim];
-                        isa.attend(past.as_head(), alone, &mut out);
-                        assert_eq!(out, together[first..][..head_dim], "{} row={row} head={head}", isa.name());
-                    }
-                    // What lies between the rows is not the operation's.
-                    assert!(together[row * stride..][heads * head_dim..stride].iter().all(|x| x.is_nan()));
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn chunks_merge_as_documented() {
-    let mut random = Random(11);
-    let head_dim = 32;
-    let len = 2 * ATTEND_CHUNK + 70;
-    let past = Past::new(&mut random, head_dim, len);
-    let q = random.plain(head_dim);
-    let mut out = vec![f32::NAN; head_dim];
-    let queries = Queries { values: &q, stride: head_dim, rows: 1, heads: 1, start: len - 1 };
-    scalar().attend(past.as_head(), queries, &mut out);
-
-    let exp = |x: f32| {
-        let mut x = [x];
-        scalar().exp(&mut x);
-        x[0]
-    };
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    let mut running: Option<(f32, f32, Vec<f32>)> = None;
-    for base in (0..len).step_by(ATTEND_CHUNK) {
-        let chunk = base..len.min(base + ATTEND_CHUNK);
-        let dot = |k: &Vec<f64>| k.iter().zip(&q).fold(0.0_f32, |sum, (k, q)| q.mul_add(*k as f32, sum));
-        let scores: Vec<f32> = past.k[chunk.clone()].iter().map(|k| dot(k) * scale).collect();
-        let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let e: Vec<f32> = scores.iter().map(|s| exp(s - max)).collect();
-        let mut partials = [0.0; 16];
-        for (j, e) in e.iter().enumerate() {
-            partials[j % 16] += e;
-        }
-        let weigh =
-            |d: usize| e.iter().zip(&past.v[chunk.clone()]).fold(0.0_f32, |o, (e, v)| e.mul_add(v[d] as f32, o));
-        let (sum, o) = (tree(partials), (0..head_dim).map(weigh).collect::<Vec<f32>>());
-        running = Some(match running {
-            None => (max, sum, o),
-            Some((max_a, sum_a, o_a)) => {
-                let m = max_a.max(max);
-                let (a, b) = (exp(max_a - m), exp(max - m));
-                let o = o_a.iter().zip(&o).map(|(o_a, o)| o_a.mul_add(a, o * b)).collect();
-                (m, sum_a.mul_add(a, sum * b), o)
-            }
-        });
-    }
-    let (_, sum, o) = running.unwrap();
-    let expected: Vec<f32> = o.iter().map(|o| o / sum).collect();
-    assert_eq!(bits(&out), bits(&expected));
-}
-
-#[test]
-fn chunks_join_to_the_whole() {
-    let mut random = Random(15);
-    for (head_dim, heads) in [(64, 1), (100, 3), (32, 40)] {
-        for pos in [0, 255, 256, 700] {
-            let past = Past::new(&mut random, head_dim, pos + 1);
-            let q = random.plain(heads * head_dim);
-            let queries = Queries { values: &q, stride: heads * head_dim, rows: 1, heads, start: pos };
-            same_bits("attend_chunk", |isa| {
-                let mut whole = vec![f32::NAN; heads * head_dim];
-                isa.attend(past.as_head(), queries, &mut whole);
-                let part_len = heads * (head_dim + 2);
-                let mut parts = vec![f32::NAN; (pos / ATTEND_CHUNK + 1) * part_len];
-                for (chunk, part) in parts.chunks_mut(part_len).enumerate() {
-                    isa.attend_chunk(past.as_head(), queries, chunk, part);
-                }
-                let mut joined = vec![f32::NAN; heads * head_dim];
-                isa.join_chunks(&parts, heads, &mut joined);
-                assert_eq!(bits(&joined), bits(&whole), "{} pos={pos}", isa.name());
-                bits(&joined)
-            });
-        }
-    }
-}
-
-#[test]
-fn scores_that_are_not_numbers_make_nan() {
-    let mut random = Random(12);
-    let past = Past::new(&mut random, 64, 300);
-    for bad in [f32::NAN, f32::INFINITY] {
-        let mut q = random.plain(64);
-        q[3] = bad;
-        let queries = Queries { values: &q, stride: 64, rows: 1, heads: 1, start: 299 };
-        same_bits("attend", |isa| {
-            let mut out = vec![0.0; 64];
-            isa.attend(past.as_head(), queries, &mut out);
-            assert!(out.iter().all(|x| x.is_nan()), "{}", isa.name());
-        });
     }
 }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use support::{Random, RandomCheckpoint, bitnet, llama};
-use tritwise_kernels::cpu::CpuBuilder;
+use tritwise_kernels::cpu::{CpuBuilder, KvType};
 use tritwise_kernels::{CpuBackend, arch};
 use tritwise_model::{Error, Model, Sequence, Turn, Wanted};
 use tritwise_tensor::Config;
@@ -63,6 +63,26 @@ fn cuts_threads_layouts_and_instruction_sets_change_nothing() {
             }
             println!("{}, {layout}: equal", isa.name());
         }
+    }
+}
+
+#[test]
+fn every_kind_of_cache_is_as_exact() {
+    let config = bitnet();
+    let tokens = text(301, 2, config.vocab);
+    let mut all = Vec::new();
+    for kv in [KvType::F16, KvType::F32, KvType::Int8] {
+        let model = |isa: &str, threads| load(&config, CpuBackend::builder().isa(isa).threads(threads).kv(kv));
+        let expected = logits(&model("scalar", 1), &tokens, &[tokens.len()]);
+        for isa in arch::available() {
+            let model = model(isa.name(), 2);
+            for cuts in [&[tokens.len()][..], &[1], &[7, 1, 30], &[256, 44]] {
+                let found = logits(&model, &tokens, cuts);
+                assert!(found == expected, "{kv:?} on {}, cut {cuts:?}, differs", isa.name());
+            }
+        }
+        assert!(!all.contains(&expected), "{kv:?} rounds otherwise");
+        all.push(expected);
     }
 }
 

@@ -154,6 +154,7 @@ impl ModelBuilder {
     }
 
     /// How keys and values are kept: [`KvType::F16`] unless another is asked for.
+    /// [`KvType::Int8`] is lossy and half as large.
     pub fn kv(mut self, kv: KvType) -> Self {
         self.kv = kv;
         self

@@ -3,19 +3,8 @@
 use tritwise_tensor::{Activation, DenseEncoding, RopeStyle};
 
 use super::RowSketch;
+use super::kv::{KvChunk, KvLayout, KvLine, Queries, Softmax};
 use super::sealed::Sealed;
-
-/// Sixteen little-endian binary16 numbers: the usual unit of the key/value cache.
-pub type Halves = [u8; 32];
-
-/// Sixteen little-endian binary32 numbers: the unit of an exact key/value cache.
-pub type Singles = [u8; 64];
-
-/// Positions that share a block of keys, one per lane.
-pub const KEY_BLOCK: usize = 16;
-
-/// Positions whose attention is one softmax; longer pasts are merged from chunks of this many.
-pub const ATTEND_CHUNK: usize = 256;
 
 /// An RMSNorm's weight and ε.
 #[derive(Debug, Clone, Copy)]
@@ -33,42 +22,6 @@ pub struct Angles<'a> {
     pub cos: &'a [f32],
     /// Sines, negative for the first element of a pair.
     pub sin: &'a [f32],
-}
-
-/// The keys and values of one kv head in one layer.
-///
-/// ```text
-/// keys     block of positions 16b .. 16b + 15:   [head_dim][16]
-/// values   position p:                           [head_dim, padded with zeros to a multiple of 16]
-/// ```
-///
-/// A lane of a score belongs to a key, a lane of an output to a feature.
-#[derive(Debug, Clone, Copy)]
-pub struct KvHead<'a, U = Halves> {
-    /// Width of a head.
-    pub head_dim: usize,
-    /// `head_dim` units per block of [`KEY_BLOCK`] positions.
-    pub keys: &'a [U],
-    /// `head_dim.div_ceil(16)` units per position.
-    pub values: &'a [U],
-}
-
-/// Queries of consecutive positions that share a kv head.
-///
-/// Row `r`, head `h` is `values[r * stride + h * head_dim..][..head_dim]`, and
-/// its output has the same place.
-#[derive(Debug, Clone, Copy)]
-pub struct Queries<'a> {
-    /// The queries, starting with the first head of the first row.
-    pub values: &'a [f32],
-    /// Elements from a row to the next.
-    pub stride: usize,
-    /// Number of rows.
-    pub rows: usize,
-    /// Query heads per row that share the kv head.
-    pub heads: usize,
-    /// The first row's position; it sees positions `0..=start`.
-    pub start: usize,
 }
 
 /// Consecutive rows of a dense table, in the bytes of their file.
@@ -167,39 +120,32 @@ pub trait FloatOps: Sealed {
     /// Rotates every head of a row: `x'[i] = fma(x[i], cos[i], x[partner(i)] · sin[i])`.
     fn rotate(&self, style: RopeStyle, angles: Angles<'_>, heads: &mut [f32]);
 
-    /// Rounds a key to binary16, as lane `slot` of a block of keys (`head_dim` × [`Halves`]).
-    fn store_key(&self, key: &[f32], slot: usize, block: &mut [Halves]);
+    /// Stores the key and the value of position `pos` of a chunk, rounded as its layout says.
+    fn store_kv(&self, layout: KvLayout, lines: &mut [KvLine], pos: usize, key: &[f32], value: &[f32]);
 
-    /// Rounds a value to binary16, padded with zeros to whole [`Halves`].
-    fn store_value(&self, value: &[f32], out: &mut [Halves]);
+    /// Rounds a query for attention over int8 keys, to 16 bits (fewer in heads wider than 516, whose
+    /// sums would leave 32 bits), and returns its scale; an odd last code gets a zero beside it.
+    fn round_query(&self, query: &[f32], codes: &mut [i16]) -> f32;
 
-    /// As [`store_key`](Self::store_key), without rounding.
-    fn store_key_f32(&self, key: &[f32], slot: usize, block: &mut [Singles]);
-
-    /// As [`store_value`](Self::store_value), without rounding.
-    fn store_value_f32(&self, value: &[f32], out: &mut [Singles]);
-
-    /// Causal attention of each query over the positions up to its own.
+    /// Causal attention of each query over the positions of one chunk up to its own.
     ///
-    /// In chunks of [`ATTEND_CHUNK`] positions: `score = (Σ_d q[d]·k[d]) · 1/√head_dim`,
-    /// `e = exp(score − m)` with the chunk's largest score `m`, `l = Σ e` in sixteen partials,
-    /// `o = Σ_j e_j·v_j`. Chunks merge in ascending order, rescaled to the larger
-    /// `m` (Milakov and Gimelshein, arXiv 1805.02867), and the result is `o / l`.
-    /// Positions behind a query are not read.
-    fn attend(&self, past: KvHead<'_>, queries: Queries<'_>, out: &mut [f32]);
-
-    /// One chunk of [`attend`](Self::attend) for the heads of one row, so that
-    /// several threads can share a long past.
+    /// `score = (Σ_d q[d]·k[d]) · 1/√head_dim`, `e = exp(score − m)` with the largest score `m`,
+    /// `l = Σ e` in sixteen partials, `o = Σ_j e_j·v_j`; over int8, sums of integers in their place.
+    /// With `softmax` (`m` and `l`, one per query) and `out` (`o`) of earlier chunks it is merged,
+    /// rescaled to the larger `m` (Milakov and Gimelshein, arXiv 1805.02867); where `softmax` is
+    /// the default there are none, and `out` is not read. Positions behind a query are not read.
     ///
-    /// `part` becomes `o` of every head (`heads * head_dim`), then their `m`, then their `l`.
-    fn attend_chunk(&self, past: KvHead<'_>, queries: Queries<'_>, chunk: usize, part: &mut [f32]);
+    /// Chunks come in ascending order; attention is [`divide`](Self::divide)d by `l` in the end.
+    fn attend_chunk(&self, chunk: KvChunk<'_>, queries: Queries<'_>, softmax: &mut [Softmax], out: &mut [f32]);
 
-    /// Merges the parts of a row's chunks, in ascending order, to what [`attend`](Self::attend)
-    /// gives, to the bit.
+    /// Merges what [`attend_chunk`](Self::attend_chunk) made of each of a row's chunks alone, in
+    /// ascending order, and divides, to the bits of one after the other.
+    ///
+    /// A part is `o` of every head (`heads * head_dim`), then their `m`, then their `l`.
     fn join_chunks(&self, parts: &[f32], heads: usize, out: &mut [f32]);
 
-    /// As [`attend`](Self::attend), over keys and values that were not rounded.
-    fn attend_f32(&self, past: KvHead<'_, Singles>, queries: Queries<'_>, out: &mut [f32]);
+    /// `x = x / by`.
+    fn divide(&self, x: &mut [f32], by: f32);
 
     /// The weights of one table row, as `f32`.
     fn decode(&self, row: TableRows<'_>, out: &mut [f32]);

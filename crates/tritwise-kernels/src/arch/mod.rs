@@ -18,11 +18,13 @@ mod x86_64;
 
 mod float;
 mod integer;
+mod kv;
 mod panels;
 mod sketch;
 
-pub use float::{ATTEND_CHUNK, Angles, FloatOps, Halves, KEY_BLOCK, KvHead, NormWeight, Queries, Singles, TableRows};
+pub use float::{Angles, FloatOps, NormWeight, TableRows};
 pub use integer::{Activations, IntegerOps};
+pub use kv::{ATTEND_CHUNK, KV_BLOCK, KvChunk, KvLayout, KvLine, KvType, Queries, QueryValues, Softmax};
 pub use panels::{Layout, Line, Panels};
 pub(crate) use sketch::padded_cols;
 pub use sketch::{

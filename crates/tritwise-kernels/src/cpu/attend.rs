@@ -2,16 +2,14 @@
 
 use std::ops::Range;
 
-use crate::arch::{ATTEND_CHUNK, Isa, Queries};
+use crate::arch::{ATTEND_CHUNK, Isa, KvType, Queries, QueryValues, Softmax};
 use crate::parallel::{Pool, for_each_shard};
 
-use super::{Cache, KvType, Rows};
+use super::cache::{Past, RoundedQueries, Scratch};
+use super::{Cache, Rows};
 
 /// Queries that go through the past together, if a prompt has as many rows.
 const QUERIES: usize = 32;
-
-/// Pieces of work per thread that make a region end evenly.
-const TASKS: usize = 4;
 
 /// Multiplications below which waking the other threads costs more than it saves.
 const INLINE_PRODUCTS: usize = 64 << 10;
@@ -20,8 +18,8 @@ const INLINE_PRODUCTS: usize = 64 << 10;
 /// row's attention over positions `0..=its own` to `out`.
 ///
 /// A prompt is split into runs of rows that share what is read, fewer rows than
-/// threads by kv head, and one row, where that leaves threads idle, by chunk of
-/// the past as well. The results are the same.
+/// threads by kv head, and one row by kv head and chunk of the past. The results
+/// are the same.
 #[allow(clippy::too_many_arguments, reason = "the operands of attention; a struct would only rename them")]
 pub(super) fn attend(
     isa: &dyn Isa,
@@ -35,7 +33,7 @@ pub(super) fn attend(
     v: &Rows,
     out: &mut Rows,
 ) {
-    let (head_dim, kv_heads) = (cache.head_dim(), cache.kv_heads());
+    let (kv, head_dim, kv_heads) = (cache.kv_type(), cache.head_dim(), cache.kv_heads());
     let width = q.width();
     assert!(width.is_multiple_of(kv_heads * head_dim), "query heads are a multiple of the kv heads");
     assert_eq!(width, out.width(), "one output per query");
@@ -44,44 +42,137 @@ pub(super) fn attend(
     if rows.is_empty() || width == 0 {
         return;
     }
-    let q = &q.as_slice()[rows.start * width..rows.end * width];
-    let out = &mut out.as_mut_slice()[rows.start * width..rows.end * width];
+    let (past, Scratch { parts, rounded }) = cache.split();
+    if kv == KvType::Int8 {
+        rounded.round(isa, kv_heads, head_dim, q, rows.clone());
+    }
     let heads = width / (kv_heads * head_dim);
+    let batch = Batch {
+        isa,
+        past,
+        layer,
+        start,
+        rows: rows.len(),
+        heads,
+        head_dim,
+        width,
+        q: &q.as_slice()[rows.start * width..rows.end * width],
+        rounded: (kv == KvType::Int8).then_some(rounded),
+    };
+    let out = &mut out.as_mut_slice()[rows.start * width..rows.end * width];
     let group = heads * head_dim;
 
-    // Row by row and kv head by kv head, outputs lie one after the other.
-    let one = |i: usize, out: &mut [f32]| {
-        let (row, kv_head) = (i / kv_heads, i % kv_heads);
-        let values = &q[i * group..][..group];
-        let queries = Queries { values, stride: width, rows: 1, heads, start: start + row };
-        cache.attend(isa, layer, kv_head, queries, out);
-    };
     let run = (QUERIES / heads).max(1).min(rows.len().div_ceil(pool.threads()));
-    let many = |i: usize, out: &mut [f32]| {
+    let some_rows = |i: usize, out: &mut [f32]| {
         for kv_head in 0..kv_heads {
-            let first = kv_head * group;
-            let values = &q[i * run * width + first..];
-            let queries = Queries { values, stride: width, rows: out.len() / width, heads, start: start + i * run };
-            cache.attend(isa, layer, kv_head, queries, &mut out[first..]);
+            batch.attend(kv_head, i * run, out.len() / width, &mut out[kv_head * group..]);
         }
     };
-
-    if 2 * q.len() * (start + rows.len()) < INLINE_PRODUCTS {
-        return many_inline(out, run * width, &many);
-    }
-    if rows.len() == 1 && start >= ATTEND_CHUNK && kv_heads < TASKS * pool.threads() && cache.kv_type() == KvType::F16 {
-        return cache.attend_in_parts(isa, pool, layer, start, q, out);
-    }
-    if rows.len() < pool.threads() {
-        for_each_shard(pool, out, group, &one)
+    if 2 * batch.q.len() * (start + rows.len()) < INLINE_PRODUCTS {
+        for (i, out) in out.chunks_mut(run * width).enumerate() {
+            some_rows(i, out);
+        }
+    } else if rows.len() == 1 && start >= ATTEND_CHUNK && pool.threads() > 1 {
+        let chunks = start / ATTEND_CHUNK + 1;
+        let part_len = group + 2 * heads;
+        let parts = &mut parts[..kv_heads * chunks * part_len];
+        for_each_shard(pool, parts, part_len, &|i, part| batch.attend_part(i / chunks, i % chunks, part));
+        for (parts, out) in parts.chunks_exact(chunks * part_len).zip(out.chunks_exact_mut(group)) {
+            isa.join_chunks(parts, heads, out);
+        }
+    } else if rows.len() < pool.threads() {
+        // Row by row and kv head by kv head, outputs lie one after the other.
+        for_each_shard(pool, out, group, &|i, out| batch.attend(i % kv_heads, i / kv_heads, 1, out));
     } else {
-        for_each_shard(pool, out, run * width, &many)
+        for_each_shard(pool, out, run * width, &some_rows);
     }
 }
 
-/// What [`for_each_shard`] does, on this thread.
-fn many_inline(out: &mut [f32], shard_len: usize, f: &dyn Fn(usize, &mut [f32])) {
-    for (i, shard) in out.chunks_mut(shard_len).enumerate() {
-        f(i, shard);
+/// The rows, and what they look back on.
+struct Batch<'a> {
+    isa: &'a dyn Isa,
+    past: Past<'a>,
+    layer: usize,
+    /// The first row's position.
+    start: usize,
+    rows: usize,
+    /// Query heads per kv head.
+    heads: usize,
+    head_dim: usize,
+    /// Of a row's queries, and of its outputs.
+    width: usize,
+    q: &'a [f32],
+    /// The queries in place of `q`, for int8 keys.
+    rounded: Option<&'a RoundedQueries>,
+}
+
+impl Batch<'_> {
+    /// Attention of `rows` rows from the `first` on over one kv head; `out` begins with the first output.
+    fn attend(&self, kv_head: usize, first: usize, rows: usize, out: &mut [f32]) {
+        self.for_some_queries(rows, |row, rows, head, heads| {
+            let out = &mut out[row * self.width + head * self.head_dim..];
+            let last = self.start + first + row + rows - 1;
+            let softmax = &mut [Softmax::default(); QUERIES][..rows * heads];
+            for chunk in 0..last / ATTEND_CHUNK + 1 {
+                self.attend_chunk(kv_head, chunk, first + row..first + row + rows, head..head + heads, softmax, out);
+            }
+            for (i, softmax) in softmax.iter().enumerate() {
+                let place = i / heads * self.width + i % heads * self.head_dim;
+                self.isa.divide(&mut out[place..][..self.head_dim], softmax.sum);
+            }
+        });
+    }
+
+    /// One chunk's part of the attention of the only row over one kv head.
+    fn attend_part(&self, kv_head: usize, chunk: usize, part: &mut [f32]) {
+        let (out, state) = part.split_at_mut(self.heads * self.head_dim);
+        let (max, sum) = state.split_at_mut(self.heads);
+        self.for_some_queries(1, |_, _, head, heads| {
+            let softmax = &mut [Softmax::default(); QUERIES][..heads];
+            self.attend_chunk(kv_head, chunk, 0..1, head..head + heads, softmax, &mut out[head * self.head_dim..]);
+            for (i, softmax) in softmax.iter().enumerate() {
+                (max[head + i], sum[head + i]) = (softmax.max, softmax.sum);
+            }
+        });
+    }
+
+    /// Calls `f(row, rows, head, heads)` for parts of `rows` rows of all heads, of at most [`QUERIES`] queries.
+    fn for_some_queries(&self, rows: usize, mut f: impl FnMut(usize, usize, usize, usize)) {
+        let run = (QUERIES / self.heads).max(1);
+        for row in (0..rows).step_by(run) {
+            for head in (0..self.heads).step_by(QUERIES) {
+                f(row, run.min(rows - row), head, QUERIES.min(self.heads - head));
+            }
+        }
+    }
+
+    /// Takes some heads of some rows through one chunk; `out` begins with the first one's output.
+    fn attend_chunk(
+        &self,
+        kv_head: usize,
+        chunk: usize,
+        rows: Range<usize>,
+        heads: Range<usize>,
+        softmax: &mut [Softmax],
+        out: &mut [f32],
+    ) {
+        let values = match self.rounded {
+            None => {
+                let head = kv_head * self.heads + heads.start;
+                QueryValues::Plain(&self.q[rows.start * self.width + head * self.head_dim..])
+            }
+            Some(rounded) => {
+                let first = (kv_head * self.rows + rows.start) * self.heads + heads.start;
+                rounded.queries(self.head_dim, first, rows.len() * heads.len())
+            }
+        };
+        let queries = Queries {
+            values,
+            stride: self.width,
+            rows: rows.len(),
+            heads: heads.len(),
+            start: self.start + rows.start,
+        };
+        self.isa.attend_chunk(self.past.chunk(self.layer, kv_head, chunk), queries, softmax, out);
     }
 }

@@ -20,8 +20,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::arch::{Isa, Layout};
 use crate::parallel::Pool;
 
+pub use crate::arch::KvType;
 pub use builder::{CpuBuilder, CpuError};
-pub use cache::{Cache, KvType};
+pub use cache::Cache;
 pub use head::{HeadMode, Table};
 pub use quantize::Norm;
 pub use rope::Rotary;

@@ -1,6 +1,32 @@
 //! What the float tests share: numbers to try, and bits to compare.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use tritwise_kernels::arch::{Isa, available};
+
+/// The definition of all others.
+pub(crate) fn scalar() -> &'static dyn Isa {
+    *available().last().expect("the scalar one is always there")
+}
+
+/// Calls `f` with every instruction set and holds its result against the scalar one's.
+pub(crate) fn same_bits<T: PartialEq + std::fmt::Debug>(what: &str, f: impl Fn(&'static dyn Isa) -> T) -> T {
+    let expected = f(scalar());
+    for isa in available() {
+        assert!(f(isa) == expected, "{what}: {} differs from scalar", isa.name());
+    }
+    expected
+}
+
+/// Folds sixteen partial sums, in the one order there is.
+pub(crate) fn tree(mut partials: [f32; 16]) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            partials[i] += partials[i + half];
+        }
+    }
+    partials[0]
+}
+
 /// A seeded stream of numbers (SplitMix64, Steele, Lea and Flood 2014).
 pub(crate) struct Random(pub(crate) u64);
 

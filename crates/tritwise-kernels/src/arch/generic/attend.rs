@@ -1,446 +1,262 @@
-//! Attention of a few queries over one kv head's past.
+//! Attention of a few queries over one chunk of one kv head's past.
 //!
 //! ```text
-//! for each chunk of 256 positions            so that a chunk's work does not depend on what came before it
-//!   score_j = (Σ_d q[d] · k[j][d]) · scale   lanes over keys j, d in ascending order
-//!   m       = max_j score_j
-//!   e_j     = exp(score_j − m)
-//!   l       = Σ_j e_j                        sixteen partials
-//!   o[d]    = Σ_j e_j · v[j][d]              lanes over d, j in ascending order
-//!   merge (m, l, o) into the running ones
-//! out = o / l
+//! score_j = (Σ_d q[d] · k[j][d]) · scale   lanes over keys j, d in ascending order
+//! m       = max_j score_j
+//! e_j     = exp(score_j − m)
+//! l       = Σ_j e_j                        sixteen partials
+//! o[d]    = Σ_j e_j · v[j][d]              lanes over d, j in ascending order
+//! merge (m, l, o) into those of the chunks before it
 //! ```
 //!
 //! A query's result is a chain of operations on its own. What the code adds is
-//! company: up to four queries with equally much past in the chunk go through
-//! it together and share the loads of keys and values. These are the query heads
-//! of the kv head, and in a chunk that lies wholly in the past the rows of a
-//! prompt as well.
+//! company: up to eight consecutive queries, the query heads of the kv head and
+//! then those of the next row, go through the chunk together and share the loads
+//! of keys and values. Where some see more positions than others, all go as far
+//! as the one that sees least, and the rest on alone.
 
-use std::ops::Range;
+use bytemuck::cast_slice;
 
-use crate::arch::{ATTEND_CHUNK, Halves, KEY_BLOCK, KvHead, Queries, Singles};
+use crate::arch::{KV_BLOCK, KvChunk, KvType, Queries, QueryValues, Softmax};
 
-use super::exp::{exp, exp_one};
-use super::{LANES, Lanes, load_at, store_at};
+use super::kv::{Halves, Parts, Singles, Unit};
+use super::softmax::{Merge, Scores, soften};
+use super::{LANES, Lanes, attend_int8};
 
-/// Queries whose running maximum and sum are kept at a time.
-const QUERIES: usize = 32;
-
-/// Blocks of keys in a chunk.
-const CHUNK_BLOCKS: usize = ATTEND_CHUNK / KEY_BLOCK;
-
-/// One chunk's scores, and then exponentials, of one query.
-type Scores = [[f32; KEY_BLOCK]; CHUNK_BLOCKS];
-
-/// Sixteen numbers of a cache, as they are stored.
-pub(in crate::arch) trait Unit: Copy + AsRef<[u8]> + AsMut<[u8]> {
-    /// No bits set: sixteen zeros.
-    const ZERO: Self;
-
-    fn load<L: Lanes>(isa: L, unit: &Self) -> L::F32;
-    fn store<L: Lanes>(isa: L, x: L::F32, unit: &mut Self);
-}
-
-impl Unit for Halves {
-    const ZERO: Self = [0; 2 * LANES];
-
-    #[inline(always)]
-    fn load<L: Lanes>(isa: L, unit: &Self) -> L::F32 {
-        isa.load_f16(unit)
-    }
-
-    #[inline(always)]
-    fn store<L: Lanes>(isa: L, x: L::F32, unit: &mut Self) {
-        isa.store_f16(x, unit);
-    }
-}
-
-impl Unit for Singles {
-    const ZERO: Self = [0; 4 * LANES];
-
-    #[inline(always)]
-    fn load<L: Lanes>(isa: L, unit: &Self) -> L::F32 {
-        isa.load_f32(unit)
-    }
-
-    #[inline(always)]
-    fn store<L: Lanes>(isa: L, x: L::F32, unit: &mut Self) {
-        let mut lanes = [0.0; LANES];
-        isa.store(x, &mut lanes);
-        for (bytes, lane) in unit.as_chunks_mut().0.iter_mut().zip(lanes) {
-            *bytes = lane.to_le_bytes();
-        }
-    }
-}
-
-/// Stores a key as lane `slot` of a block.
+/// Takes every query through the positions of a chunk that it sees, and merges
+/// the result into its softmax and its output.
 #[inline(always)]
-pub(in crate::arch) fn store_key<L: Lanes, U: Unit>(isa: L, key: &[f32], slot: usize, block: &mut [U]) {
-    assert_eq!(key.len(), block.len(), "one line of a block per feature");
-    assert!(slot < KEY_BLOCK, "a block has {KEY_BLOCK} positions");
-    let size = size_of::<U>() / LANES;
-    for (start, lines) in (0..key.len()).step_by(LANES).zip(block.chunks_mut(LANES)) {
-        let mut unit = U::ZERO;
-        U::store(isa, load_at(isa, key, start), &mut unit);
-        for (line, number) in lines.iter_mut().zip(unit.as_ref().chunks_exact(size)) {
-            line.as_mut()[size * slot..][..size].copy_from_slice(number);
-        }
-    }
-}
-
-/// Stores a value, padded with zeros.
-#[inline(always)]
-pub(in crate::arch) fn store_value<L: Lanes, U: Unit>(isa: L, value: &[f32], out: &mut [U]) {
-    assert_eq!(value.len().div_ceil(LANES), out.len(), "the value, padded");
-    for (start, unit) in (0..value.len()).step_by(LANES).zip(out) {
-        U::store(isa, load_at(isa, value, start), unit);
-    }
-}
-
-/// Attention of each query over the positions up to its own.
-#[inline(always)]
-pub(in crate::arch) fn attend<L: Lanes, U: Unit>(isa: L, past: KvHead<'_, U>, queries: Queries<'_>, out: &mut [f32]) {
-    let task = Task::new(past, queries);
-    let count = queries.rows * queries.heads;
-    for first in (0..count).step_by(QUERIES) {
-        let count = QUERIES.min(count - first);
-        let mut running = [Running::default(); QUERIES];
-        let chunks = 0..task.position(first + count - 1) / ATTEND_CHUNK + 1;
-        attend_chunks(isa, &task, first, chunks, &mut running[..count], out);
-        for (i, running) in running[..count].iter().enumerate() {
-            divide(isa, &mut out[task.offset(first + i)..][..past.head_dim], running.sum);
-        }
-    }
-}
-
-/// One chunk of one row's attention: `o` of all heads, then their maxima, then their sums.
-#[inline(always)]
-pub(in crate::arch) fn attend_chunk<L: Lanes, U: Unit>(
+pub(in crate::arch) fn attend_chunk<L: Lanes>(
     isa: L,
-    past: KvHead<'_, U>,
+    chunk: KvChunk<'_>,
     queries: Queries<'_>,
-    chunk: usize,
-    part: &mut [f32],
+    softmax: &mut [Softmax],
+    out: &mut [f32],
 ) {
-    assert_eq!(queries.rows, 1, "one row");
-    let task = Task::new(past, queries);
-    let (o, state) = part.split_at_mut(queries.heads * past.head_dim);
-    let (max, sum) = state.split_at_mut(queries.heads);
-    for first in (0..queries.heads).step_by(QUERIES) {
-        let count = QUERIES.min(queries.heads - first);
-        let mut running = [Running::default(); QUERIES];
-        attend_chunks(isa, &task, first, chunk..chunk + 1, &mut running[..count], o);
-        for (i, running) in running[..count].iter().enumerate() {
-            (max[first + i], sum[first + i]) = (running.max, running.sum);
+    assert_eq!(softmax.len(), queries.rows * queries.heads, "one softmax per query");
+    let places = Places { head_dim: chunk.layout.head_dim(), base: chunk.base, queries };
+    match (chunk.layout.kv(), queries.values) {
+        (KvType::F16, QueryValues::Plain(values)) => {
+            for_each_group::<L, Float<'_, Halves>>(isa, &Float::new(&chunk, values), &places, softmax, out);
         }
-    }
-}
-
-/// A row's attention from the parts that [`attend_chunk`] made of its chunks.
-#[inline(always)]
-pub(in crate::arch) fn join_chunks<L: Lanes>(isa: L, parts: &[f32], heads: usize, out: &mut [f32]) {
-    let part_len = out.len() + 2 * heads;
-    assert!(heads > 0 && out.len().is_multiple_of(heads), "whole heads");
-    assert!(!parts.is_empty() && parts.len().is_multiple_of(part_len), "whole parts");
-    let head_dim = out.len() / heads;
-    for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
-        let mut running = Running::default();
-        for (chunk, part) in parts.chunks_exact(part_len).enumerate() {
-            let (o, state) = part.split_at(heads * head_dim);
-            let o = &o[head * head_dim..][..head_dim];
-            let right = Running { max: state[head], sum: state[heads + head] };
-            if chunk == 0 {
-                running = right;
-                out.copy_from_slice(o);
-            } else {
-                let merge = Merge::new(isa, running, right);
-                running = merge.merged(running, right);
-                for start in (0..head_dim).step_by(LANES) {
-                    let y = merge.merged_lanes(isa, load_at(isa, out, start), load_at(isa, o, start));
-                    store_at(isa, y, out, start);
-                }
-            }
+        (KvType::F32, QueryValues::Plain(values)) => {
+            for_each_group::<L, Float<'_, Singles>>(isa, &Float::new(&chunk, values), &places, softmax, out);
         }
-        divide(isa, out, running.sum);
+        (KvType::Int8, QueryValues::Rounded { codes, scales }) => {
+            let past = attend_int8::Int8::new(&chunk, codes, scales);
+            for_each_group::<L, attend_int8::Int8<'_>>(isa, &past, &places, softmax, out);
+        }
+        _ => panic!("int8 keys need rounded queries, other keys plain ones"),
     }
 }
 
-/// `o = o / sum`.
-#[inline(always)]
-fn divide<L: Lanes>(isa: L, o: &mut [f32], sum: f32) {
-    for start in (0..o.len()).step_by(LANES) {
-        let y = isa.div(load_at(isa, o, start), isa.splat(sum));
-        store_at(isa, y, o, start);
-    }
+/// One representation of keys, values and queries.
+pub(super) trait Past {
+    /// Takes `Q` queries from `index` through the chunk, `N` of a line's two vectors at a time.
+    /// The first sees a position at least, and no other sees less.
+    fn attend<L: Lanes, const Q: usize, const N: usize>(
+        &self,
+        isa: L,
+        places: &Places<'_>,
+        index: usize,
+        softmax: &mut [Softmax; Q],
+        out: &mut [f32],
+    );
 }
 
-/// The operands, with what is derived from them.
-struct Task<'a, U> {
-    past: KvHead<'a, U>,
+/// Where queries stand, and where their outputs lie.
+pub(super) struct Places<'a> {
+    pub(super) head_dim: usize,
+    base: usize,
     queries: Queries<'a>,
-    /// Units per value.
-    tiles: usize,
+}
+
+impl Places<'_> {
+    /// Where the output of query `index` begins.
+    #[inline(always)]
+    pub(super) fn offset(&self, index: usize) -> usize {
+        (index / self.queries.heads) * self.queries.stride + (index % self.queries.heads) * self.head_dim
+    }
+
+    /// How many positions of the chunk query `index` sees, if the chunk holds as many as `positions`.
+    #[inline(always)]
+    pub(super) fn seen(&self, index: usize, positions: usize) -> usize {
+        (self.queries.start + index / self.queries.heads + 1).saturating_sub(self.base).min(positions)
+    }
+}
+
+/// As many queries at a time as registers hold.
+#[inline(always)]
+fn for_each_group<L: Lanes, P: Past>(isa: L, past: &P, places: &Places<'_>, softmax: &mut [Softmax], out: &mut [f32]) {
+    let mut index = 0;
+    while index < softmax.len() {
+        if places.seen(index, 1) == 0 {
+            index += 1;
+            continue;
+        }
+        let rest = &mut softmax[index..];
+        index += match (rest.len(), L::WIDE) {
+            (8.., true) => group::<L, P, 8, 2>(isa, past, places, index, rest, out),
+            (4.., true) => group::<L, P, 4, 2>(isa, past, places, index, rest, out),
+            (3, true) => group::<L, P, 3, 2>(isa, past, places, index, rest, out),
+            (4.., false) => group::<L, P, 4, 1>(isa, past, places, index, rest, out),
+            (3, false) => group::<L, P, 3, 1>(isa, past, places, index, rest, out),
+            (2, _) => group::<L, P, 2, 2>(isa, past, places, index, rest, out),
+            _ => group::<L, P, 1, 2>(isa, past, places, index, rest, out),
+        };
+    }
+}
+
+/// Calls [`Past::attend`] for `Q` queries, and returns `Q`.
+#[inline(always)]
+fn group<L: Lanes, P: Past, const Q: usize, const N: usize>(
+    isa: L,
+    past: &P,
+    places: &Places<'_>,
+    index: usize,
+    softmax: &mut [Softmax],
+    out: &mut [f32],
+) -> usize {
+    let softmax = softmax.first_chunk_mut().expect("as many queries as the caller counted");
+    past.attend::<L, Q, N>(isa, places, index, softmax, out);
+    Q
+}
+
+/// Keys and values in binary16 or binary32, and queries as they are.
+struct Float<'a, U> {
+    positions: usize,
+    /// Blocks of `head_dim` lines.
+    keys: &'a [[U; 2]],
+    /// Tiles of `positions` lines.
+    values: &'a [[U; 2]],
+    queries: &'a [f32],
     /// `1 / √head_dim`.
     scale: f32,
 }
 
-impl<'a, U: Unit> Task<'a, U> {
+impl<'a, U: Unit> Float<'a, U> {
     #[inline(always)]
-    fn new(past: KvHead<'a, U>, queries: Queries<'a>) -> Self {
-        Self { past, queries, tiles: past.head_dim.div_ceil(LANES), scale: 1.0 / (past.head_dim as f32).sqrt() }
-    }
-
-    /// Where query `index` begins, and its output.
-    #[inline(always)]
-    fn offset(&self, index: usize) -> usize {
-        (index / self.queries.heads) * self.queries.stride + (index % self.queries.heads) * self.past.head_dim
-    }
-
-    /// Where query `index` stands.
-    #[inline(always)]
-    fn position(&self, index: usize) -> usize {
-        self.queries.start + index / self.queries.heads
-    }
-
-    /// How many positions of the chunk that begins at `base` query `index` sees.
-    #[inline(always)]
-    fn visible(&self, index: usize, base: usize) -> usize {
-        (self.position(index) + 1).saturating_sub(base).min(ATTEND_CHUNK)
+    fn new(chunk: &KvChunk<'a>, queries: &'a [f32]) -> Self {
+        let Parts { keys, values, .. } = Parts::new(chunk.layout, chunk.lines);
+        Self {
+            positions: chunk.layout.positions(),
+            keys: cast_slice(keys),
+            values: cast_slice(values),
+            queries,
+            scale: 1.0 / (chunk.layout.head_dim() as f32).sqrt(),
+        }
     }
 }
 
-/// A query's state after some chunks; the output holds `o`.
-#[derive(Clone, Copy, Default)]
-struct Running {
-    max: f32,
-    sum: f32,
-}
+impl<U: Unit> Past for Float<'_, U> {
+    #[inline(always)]
+    fn attend<L: Lanes, const Q: usize, const N: usize>(
+        &self,
+        isa: L,
+        places: &Places<'_>,
+        index: usize,
+        softmax: &mut [Softmax; Q],
+        out: &mut [f32],
+    ) {
+        let head_dim = places.head_dim;
+        let mut queries: [&[f32]; Q] = [&[]; Q];
+        let mut seen = [0; Q];
+        for q in 0..Q {
+            queries[q] = &self.queries[places.offset(index + q)..][..head_dim];
+            seen[q] = places.seen(index + q, self.positions);
+        }
+        let (least, most) = (seen[0], seen[Q - 1]);
 
-/// Takes the queries from `first`, one per element of `running`, through `chunks`; `out` becomes `o`.
-#[inline(always)]
-fn attend_chunks<L: Lanes, U: Unit>(
-    isa: L,
-    task: &Task<'_, U>,
-    first: usize,
-    chunks: Range<usize>,
-    running: &mut [Running],
-    out: &mut [f32],
-) {
-    for chunk in chunks.clone() {
-        let base = chunk * ATTEND_CHUNK;
-        let mut i = 0;
-        while i < running.len() {
-            let visible = task.visible(first + i, base);
-            let mut alike = 1;
-            while alike < 4 && i + alike < running.len() && task.visible(first + i + alike, base) == visible {
-                alike += 1;
+        let mut scores: [Scores; Q] = [[[0.0; LANES]; _]; Q];
+        for (block, keys) in self.keys.chunks_exact(head_dim).take(most.div_ceil(KV_BLOCK)).enumerate() {
+            for half in (0..2).step_by(N) {
+                let sums = score::<L, U, Q, N>(isa, keys, half, &queries);
+                for q in 0..Q {
+                    for n in 0..N {
+                        isa.store(isa.mul(sums[q][n], isa.splat(self.scale)), &mut scores[q][2 * block + half + n]);
+                    }
+                }
             }
-            let span = Span { base, visible, merge: chunk > chunks.start };
-            let (index, running) = (first + i, &mut running[i..]);
-            i += match (visible, alike) {
-                (0, _) => 1,
-                (_, 4) => attend_some::<L, U, 4, 1>(isa, task, index, span, running, out),
-                (_, 3) => attend_some::<L, U, 3, 1>(isa, task, index, span, running, out),
-                (_, 2) => attend_some::<L, U, 2, 2>(isa, task, index, span, running, out),
-                _ => attend_some::<L, U, 1, 4>(isa, task, index, span, running, out),
-            };
+        }
+
+        let mut merges = [Merge::FIRST; Q];
+        for q in 0..Q {
+            let chunk = soften(isa, &mut scores[q], seen[q]);
+            merges[q] = Merge::new(isa, &mut softmax[q], chunk);
+        }
+
+        for (tile, values) in self.values.chunks_exact(self.positions).enumerate() {
+            for half in (0..2).step_by(N) {
+                let sums = weigh::<L, U, Q, N>(isa, &values[..most], half, least, &seen, &scores);
+                for q in 0..Q {
+                    let out = &mut out[places.offset(index + q)..][..head_dim];
+                    for n in 0..N {
+                        merges[q].store(isa, sums[q][n], out, tile * KV_BLOCK + (half + n) * LANES);
+                    }
+                }
+            }
         }
     }
 }
 
-/// What some queries see of a chunk.
-#[derive(Clone, Copy)]
-struct Span {
-    /// The chunk's first position.
-    base: usize,
-    /// Positions from there, at least one.
-    visible: usize,
-    /// Whether there are chunks before it to merge with.
-    merge: bool,
-}
-
-/// Takes `Q` queries from `index` through one chunk, and returns `Q`. `N` vectors
-/// per query are summed at a time.
-#[inline(always)]
-fn attend_some<L: Lanes, U: Unit, const Q: usize, const N: usize>(
-    isa: L,
-    task: &Task<'_, U>,
-    index: usize,
-    span: Span,
-    running: &mut [Running],
-    out: &mut [f32],
-) -> usize {
-    let Span { base, visible, merge } = span;
-    let head_dim = task.past.head_dim;
-    let mut queries: [&[f32]; Q] = [&[]; Q];
-    let mut offsets = [0; Q];
-    for q in 0..Q {
-        offsets[q] = task.offset(index + q);
-        queries[q] = &task.queries.values[offsets[q]..][..head_dim];
-    }
-
-    let blocks = visible.div_ceil(KEY_BLOCK);
-    let keys = &task.past.keys[base / KEY_BLOCK * head_dim..][..blocks * head_dim];
-    let mut scores: [Scores; Q] = [[[0.0; KEY_BLOCK]; CHUNK_BLOCKS]; Q];
-    let mut block = 0;
-    while block + N <= blocks {
-        score::<L, U, Q, N>(isa, task.scale, &keys[block * head_dim..][..N * head_dim], &queries, block, &mut scores);
-        block += N;
-    }
-    while block < blocks {
-        score::<L, U, Q, 1>(isa, task.scale, &keys[block * head_dim..][..head_dim], &queries, block, &mut scores);
-        block += 1;
-    }
-
-    let mut chunk = [Running::default(); Q];
-    for q in 0..Q {
-        // The lanes of the last block that are not visible hold anything.
-        scores[q].as_flattened_mut()[visible..blocks * KEY_BLOCK].fill(f32::NEG_INFINITY);
-        chunk[q] = soften(isa, &mut scores[q][..blocks]);
-    }
-
-    let mut merges: [Option<Merge>; Q] = [None; Q];
-    for q in 0..Q {
-        if merge {
-            let merge = Merge::new(isa, running[q], chunk[q]);
-            running[q] = merge.merged(running[q], chunk[q]);
-            merges[q] = Some(merge);
-        } else {
-            running[q] = chunk[q];
-        }
-    }
-
-    let tiles = task.tiles;
-    let values = &task.past.values[base * tiles..][..visible * tiles];
-    let mut tile = 0;
-    while tile + N <= tiles {
-        weigh::<L, U, Q, N>(isa, values, tiles, tile, head_dim, &scores, &merges, &offsets, out);
-        tile += N;
-    }
-    while tile < tiles {
-        weigh::<L, U, Q, 1>(isa, values, tiles, tile, head_dim, &scores, &merges, &offsets, out);
-        tile += 1;
-    }
-    Q
-}
-
-/// The scores of `N` blocks of keys.
+/// `Σ_d q[d] · k[j][d]` for the positions `j` of `N` vectors of a block.
 #[inline(always)]
 fn score<L: Lanes, U: Unit, const Q: usize, const N: usize>(
     isa: L,
-    scale: f32,
-    keys: &[U],
+    keys: &[[U; 2]],
+    half: usize,
     queries: &[&[f32]; Q],
-    block: usize,
-    scores: &mut [Scores; Q],
-) {
-    let head_dim = keys.len() / N;
-    let mut blocks: [&[U]; N] = [&[]; N];
-    for n in 0..N {
-        blocks[n] = &keys[n * head_dim..][..head_dim];
-    }
+) -> [[L::F32; N]; Q] {
     let mut sums = [[isa.splat(0.0); N]; Q];
-    for d in 0..head_dim {
+    for (d, line) in keys.iter().enumerate() {
+        let mut k = [isa.splat(0.0); N];
         for n in 0..N {
-            let k = U::load(isa, &blocks[n][d]);
-            for q in 0..Q {
-                sums[q][n] = isa.fma(isa.splat(queries[q][d]), k, sums[q][n]);
+            k[n] = U::load(isa, &line[half + n]);
+        }
+        for q in 0..Q {
+            let x = isa.splat(queries[q][d]);
+            for n in 0..N {
+                sums[q][n] = isa.fma(x, k[n], sums[q][n]);
             }
         }
     }
-    for q in 0..Q {
-        for n in 0..N {
-            isa.store(isa.mul(sums[q][n], isa.splat(scale)), &mut scores[q][block + n]);
-        }
-    }
+    sums
 }
 
-/// Makes scores `exp(score − max)`; returns their maximum and sum.
+/// `Σ_j e_j · v_j` for the features of `N` vectors of a tile: all queries as far as
+/// `least` positions, then each as far as it sees.
 #[inline(always)]
-fn soften<L: Lanes>(isa: L, scores: &mut [[f32; KEY_BLOCK]]) -> Running {
-    let mut maxima = isa.splat(f32::NEG_INFINITY);
-    for block in scores.iter() {
-        maxima = isa.max(isa.load(block), maxima);
-    }
-    let mut lanes = [0.0; LANES];
-    isa.store(maxima, &mut lanes);
-    let mut max = f32::NEG_INFINITY;
-    for lane in lanes {
-        max = if lane > max { lane } else { max };
-    }
-
-    let mut sums = isa.splat(0.0);
-    for block in scores {
-        let e = exp(isa, isa.sub(isa.load(block), isa.splat(max)));
-        isa.store(e, block);
-        sums = isa.add(sums, e);
-    }
-    Running { max, sum: isa.sum(sums) }
-}
-
-/// How two parts of a softmax become one.
-#[derive(Clone, Copy)]
-struct Merge {
-    max: f32,
-    /// `exp(max_a − max)`
-    left: f32,
-    /// `exp(max_b − max)`
-    right: f32,
-}
-
-impl Merge {
-    #[inline(always)]
-    fn new<L: Lanes>(isa: L, left: Running, right: Running) -> Self {
-        let max = if left.max > right.max { left.max } else { right.max };
-        Self { max, left: exp_one(isa, left.max - max), right: exp_one(isa, right.max - max) }
-    }
-
-    #[inline(always)]
-    fn merged(&self, left: Running, right: Running) -> Running {
-        Running { max: self.max, sum: left.sum.mul_add(self.left, right.sum * self.right) }
-    }
-
-    #[inline(always)]
-    fn merged_lanes<L: Lanes>(&self, isa: L, left: L::F32, right: L::F32) -> L::F32 {
-        isa.fma(left, isa.splat(self.left), isa.mul(right, isa.splat(self.right)))
-    }
-}
-
-/// `Σ_j e_j · v_j` for `N` tiles of sixteen features from `tile`, merged into `out`.
-#[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "the locals of `attend_some`, for two widths")]
 fn weigh<L: Lanes, U: Unit, const Q: usize, const N: usize>(
     isa: L,
-    values: &[U],
-    tiles: usize,
-    tile: usize,
-    head_dim: usize,
+    values: &[[U; 2]],
+    half: usize,
+    least: usize,
+    seen: &[usize; Q],
     scores: &[Scores; Q],
-    merges: &[Option<Merge>; Q],
-    offsets: &[usize; Q],
-    out: &mut [f32],
-) {
-    let mut sums = [[isa.splat(0.0); N]; Q];
-    for (j, value) in values.chunks_exact(tiles).enumerate() {
-        let value = &value[tile..][..N];
-        for n in 0..N {
-            let v = U::load(isa, &value[n]);
-            for q in 0..Q {
-                let e = scores[q].as_flattened()[j];
-                sums[q][n] = isa.fma(isa.splat(e), v, sums[q][n]);
-            }
-        }
-    }
+) -> [[L::F32; N]; Q] {
+    let mut weights: [&[f32]; Q] = [&[]; Q];
     for q in 0..Q {
-        let out = &mut out[offsets[q]..][..head_dim];
+        weights[q] = &scores[q].as_flattened()[..values.len()];
+    }
+    let mut sums = [[isa.splat(0.0); N]; Q];
+    for (j, line) in values[..least].iter().enumerate() {
+        let mut v = [isa.splat(0.0); N];
         for n in 0..N {
-            let start = (tile + n) * LANES;
-            let mut o = sums[q][n];
-            if let Some(merge) = merges[q] {
-                o = merge.merged_lanes(isa, load_at(isa, out, start), o);
+            v[n] = U::load(isa, &line[half + n]);
+        }
+        for q in 0..Q {
+            let e = isa.splat(weights[q][j]);
+            for n in 0..N {
+                sums[q][n] = isa.fma(e, v[n], sums[q][n]);
             }
-            store_at(isa, o, out, start);
         }
     }
+    for q in 1..Q {
+        for j in least..seen[q] {
+            for n in 0..N {
+                sums[q][n] = isa.fma(isa.splat(weights[q][j]), U::load(isa, &values[j][half + n]), sums[q][n]);
+            }
+        }
+    }
+    sums
 }

@@ -13,6 +13,10 @@ pub(in crate::arch) const LANES: usize = 16;
 pub(in crate::arch) trait Lanes: Copy {
     /// Sixteen `f32`.
     type F32: Copy;
+    /// Sixteen `i32`.
+    type I32: Copy;
+    /// Sixteen pairs of `i16`.
+    type Pairs: Copy;
 
     /// Whether there are 32 vector registers of sixteen lanes, rather than 16 of eight.
     const WIDE: bool;
@@ -54,6 +58,18 @@ pub(in crate::arch) trait Lanes: Copy {
     fn store_i8(self, x: Self::F32, out: &mut [i8; LANES]);
     /// Sixteen `i8`, given as bytes.
     fn load_i8(self, x: &[u8; LANES]) -> Self::F32;
+    /// Sixteen `i16`: `x` rounded to nearest even and saturated, for finite `|x| < 2³¹`.
+    fn store_i16(self, x: Self::F32, out: &mut [i16; LANES]);
+
+    /// Sixteen zeros.
+    fn zero_i32(self) -> Self::I32;
+    /// Sixteen pairs of `i8`, given as bytes.
+    fn load_pairs(self, x: &[u8; 2 * LANES]) -> Self::Pairs;
+    /// `sum + a[0] · b[0] + a[1] · b[1]` in every lane, modulo 2³².
+    fn dot_pairs(self, sum: Self::I32, a: Self::Pairs, b: [i16; 2]) -> Self::I32;
+    /// The nearest `f32`, ties to even.
+    fn i32_to_f32(self, x: Self::I32) -> Self::F32;
+
     /// Sixteen little-endian binary32.
     fn load_f32(self, x: &[u8; 4 * LANES]) -> Self::F32;
     /// Sixteen little-endian binary16.

@@ -24,12 +24,15 @@
 )]
 
 pub(in crate::arch) mod attend;
+mod attend_int8;
 pub(in crate::arch) mod elementwise;
 pub(in crate::arch) mod exp;
+pub(in crate::arch) mod kv;
 mod lanes;
 pub(in crate::arch) mod norm;
 pub(in crate::arch) mod rotate;
 pub(in crate::arch) mod sketch;
+pub(in crate::arch) mod softmax;
 pub(in crate::arch) mod table;
 
 #[cfg(target_arch = "x86_64")]
@@ -64,6 +67,18 @@ fn store_at<L: Lanes>(isa: L, x: L::F32, out: &mut [f32], start: usize) {
     }
 }
 
+/// The largest of sixteen numbers that are not negative, NaN above all.
+#[inline(always)]
+fn largest<L: Lanes>(isa: L, x: L::F32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    isa.store(x, &mut lanes);
+    let mut bits = 0;
+    for lane in lanes {
+        bits = lane.to_bits().max(bits);
+    }
+    f32::from_bits(bits)
+}
+
 /// Implements [`FloatOps`](crate::arch::FloatOps) for an instruction set by
 /// instantiating each algorithm inside a function that enables its features.
 #[cfg(target_arch = "x86_64")]
@@ -81,25 +96,22 @@ macro_rules! float_ops {
                 fn rotate(
                     style: tritwise_tensor::RopeStyle, angles: $crate::arch::Angles<'_>, heads: &mut [f32]
                 ) = rotate::rotate;
-                fn store_key(key: &[f32], slot: usize, block: &mut [$crate::arch::Halves]) = attend::store_key;
-                fn store_value(value: &[f32], out: &mut [$crate::arch::Halves]) = attend::store_value;
-                fn attend(
-                    past: $crate::arch::KvHead<'_>, queries: $crate::arch::Queries<'_>, out: &mut [f32]
-                ) = attend::attend;
+                fn store_kv(
+                    layout: $crate::arch::KvLayout,
+                    lines: &mut [$crate::arch::KvLine],
+                    pos: usize,
+                    key: &[f32],
+                    value: &[f32]
+                ) = kv::store_kv;
+                fn round_query(query: &[f32], codes: &mut [i16]) -> f32 = kv::round_query;
                 fn attend_chunk(
-                    past: $crate::arch::KvHead<'_>,
+                    chunk: $crate::arch::KvChunk<'_>,
                     queries: $crate::arch::Queries<'_>,
-                    chunk: usize,
-                    part: &mut [f32]
-                ) = attend::attend_chunk;
-                fn join_chunks(parts: &[f32], heads: usize, out: &mut [f32]) = attend::join_chunks;
-                fn store_key_f32(key: &[f32], slot: usize, block: &mut [$crate::arch::Singles]) = attend::store_key;
-                fn store_value_f32(value: &[f32], out: &mut [$crate::arch::Singles]) = attend::store_value;
-                fn attend_f32(
-                    past: $crate::arch::KvHead<'_, $crate::arch::Singles>,
-                    queries: $crate::arch::Queries<'_>,
+                    softmax: &mut [$crate::arch::Softmax],
                     out: &mut [f32]
-                ) = attend::attend;
+                ) = attend::attend_chunk;
+                fn join_chunks(parts: &[f32], heads: usize, out: &mut [f32]) = softmax::join_chunks;
+                fn divide(x: &mut [f32], by: f32) = softmax::divide;
                 fn decode(row: $crate::arch::TableRows<'_>, out: &mut [f32]) = table::decode;
                 fn sketch(
                     row: &[f32], codes: &mut [u8], steps: &mut [u8]

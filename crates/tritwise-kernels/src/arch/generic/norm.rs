@@ -2,7 +2,7 @@
 
 use crate::arch::NormWeight;
 
-use super::{LANES, Lanes, load_at, store_at};
+use super::{LANES, Lanes, largest, load_at, store_at};
 
 /// `out = (x · r) · g` with `r = 1 / √(Σx² / len + ε)`.
 #[inline(always)]
@@ -85,16 +85,4 @@ fn inverse_rms<L: Lanes>(isa: L, x: &[f32], eps: f32) -> f32 {
         squares = isa.fma(x, x, squares);
     }
     1.0 / (isa.sum(squares) / x.len() as f32 + eps).sqrt()
-}
-
-/// The largest of sixteen numbers that are not negative, NaN above all.
-#[inline(always)]
-fn largest<L: Lanes>(isa: L, x: L::F32) -> f32 {
-    let mut lanes = [0.0; LANES];
-    isa.store(x, &mut lanes);
-    let mut bits = 0;
-    for lane in lanes {
-        bits = lane.to_bits().max(bits);
-    }
-    f32::from_bits(bits)
 }

@@ -3,8 +3,8 @@
 use tritwise_tensor::{Activation, RopeStyle};
 
 use super::Scalar;
-use crate::arch::generic::{attend, elementwise, exp, norm, rotate, sketch, table};
-use crate::arch::{Angles, FloatOps, Halves, KvHead, NormWeight, Queries, RowSketch, Singles, TableRows};
+use crate::arch::generic::{attend, elementwise, exp, kv, norm, rotate, sketch, softmax, table};
+use crate::arch::{Angles, FloatOps, KvChunk, KvLayout, KvLine, NormWeight, Queries, RowSketch, Softmax, TableRows};
 
 impl FloatOps for Scalar {
     fn exp(&self, x: &mut [f32]) {
@@ -31,40 +31,28 @@ impl FloatOps for Scalar {
         rotate::rotate(*self, style, angles, heads);
     }
 
-    fn store_key(&self, key: &[f32], slot: usize, block: &mut [Halves]) {
-        attend::store_key(*self, key, slot, block);
+    fn store_kv(&self, layout: KvLayout, lines: &mut [KvLine], pos: usize, key: &[f32], value: &[f32]) {
+        kv::store_kv(*self, layout, lines, pos, key, value);
     }
 
-    fn store_value(&self, value: &[f32], out: &mut [Halves]) {
-        attend::store_value(*self, value, out);
-    }
-
-    fn attend(&self, past: KvHead<'_>, queries: Queries<'_>, out: &mut [f32]) {
-        attend::attend(*self, past, queries, out);
+    fn round_query(&self, query: &[f32], codes: &mut [i16]) -> f32 {
+        kv::round_query(*self, query, codes)
     }
 
     fn sketch(&self, row: &[f32], codes: &mut [u8], steps: &mut [u8]) -> RowSketch {
         sketch::sketch(*self, row, codes, steps)
     }
 
-    fn store_key_f32(&self, key: &[f32], slot: usize, block: &mut [Singles]) {
-        attend::store_key(*self, key, slot, block);
-    }
-
-    fn store_value_f32(&self, value: &[f32], out: &mut [Singles]) {
-        attend::store_value(*self, value, out);
-    }
-
-    fn attend_chunk(&self, past: KvHead<'_>, queries: Queries<'_>, chunk: usize, part: &mut [f32]) {
-        attend::attend_chunk(*self, past, queries, chunk, part);
+    fn attend_chunk(&self, chunk: KvChunk<'_>, queries: Queries<'_>, softmax: &mut [Softmax], out: &mut [f32]) {
+        attend::attend_chunk(*self, chunk, queries, softmax, out);
     }
 
     fn join_chunks(&self, parts: &[f32], heads: usize, out: &mut [f32]) {
-        attend::join_chunks(*self, parts, heads, out);
+        softmax::join_chunks(*self, parts, heads, out);
     }
 
-    fn attend_f32(&self, past: KvHead<'_, Singles>, queries: Queries<'_>, out: &mut [f32]) {
-        attend::attend(*self, past, queries, out);
+    fn divide(&self, x: &mut [f32], by: f32) {
+        softmax::divide(*self, x, by);
     }
 
     fn decode(&self, row: TableRows<'_>, out: &mut [f32]) {

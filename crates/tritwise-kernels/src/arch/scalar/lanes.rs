@@ -9,6 +9,8 @@ type V = [f32; LANES];
 
 impl Lanes for Scalar {
     type F32 = V;
+    type I32 = [i32; LANES];
+    type Pairs = [[i16; 2]; LANES];
 
     const WIDE: bool = false;
 
@@ -105,6 +107,33 @@ impl Lanes for Scalar {
     #[inline(always)]
     fn load_i8(self, x: &[u8; LANES]) -> V {
         x.map(|x| f32::from(x.cast_signed()))
+    }
+
+    #[inline(always)]
+    fn store_i16(self, x: V, out: &mut [i16; LANES]) {
+        *out = x.map(|x| x.round_ties_even() as i16);
+    }
+
+    #[inline(always)]
+    fn zero_i32(self) -> [i32; LANES] {
+        [0; LANES]
+    }
+
+    #[inline(always)]
+    fn load_pairs(self, x: &[u8; 2 * LANES]) -> [[i16; 2]; LANES] {
+        let (pairs, _) = x.as_chunks::<2>();
+        std::array::from_fn(|i| pairs[i].map(|x| i16::from(x.cast_signed())))
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, sum: [i32; LANES], a: [[i16; 2]; LANES], b: [i16; 2]) -> [i32; LANES] {
+        let product = |a: i16, b: i16| i32::from(a) * i32::from(b);
+        std::array::from_fn(|i| sum[i].wrapping_add(product(a[i][0], b[0])).wrapping_add(product(a[i][1], b[1])))
+    }
+
+    #[inline(always)]
+    fn i32_to_f32(self, x: [i32; LANES]) -> V {
+        x.map(|x| x as f32)
     }
 
     #[inline(always)]

@@ -9,6 +9,8 @@ type V = [__m256; 2];
 
 impl Lanes for Avx2 {
     type F32 = V;
+    type I32 = [__m256i; 2];
+    type Pairs = [__m256i; 2];
 
     const WIDE: bool = false;
 
@@ -51,6 +53,23 @@ impl Lanes for Avx2 {
             unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), bytes) }
         }
         fn load_i8(x: &[u8; LANES]) -> V { from_i8(load_bytes(x)) }
+        fn store_i16(x: V, out: &mut [i16; LANES]) {
+            // Packing saturates, and works within 128-bit halves: 0..4, 8..12, 4..8, 12..16.
+            let words = _mm256_packs_epi32(_mm256_cvtps_epi32(x[0]), _mm256_cvtps_epi32(x[1]));
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            // SAFETY: `out` is sixteen writable words, and the store has no alignment needs.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), words) }
+        }
+        fn zero_i32() -> [__m256i; 2] { [_mm256_setzero_si256(); 2] }
+        fn load_pairs(x: &[u8; 2 * LANES]) -> [__m256i; 2] {
+            let (halves, _) = x.as_chunks::<16>();
+            [_mm256_cvtepi8_epi16(load_bytes(&halves[0])), _mm256_cvtepi8_epi16(load_bytes(&halves[1]))]
+        }
+        fn dot_pairs(sum: [__m256i; 2], a: [__m256i; 2], b: [i16; 2]) -> [__m256i; 2] {
+            let b = _mm256_set1_epi32(bytemuck::cast(b));
+            [_mm256_add_epi32(sum[0], _mm256_madd_epi16(a[0], b)), _mm256_add_epi32(sum[1], _mm256_madd_epi16(a[1], b))]
+        }
+        fn i32_to_f32(x: [__m256i; 2]) -> V { [_mm256_cvtepi32_ps(x[0]), _mm256_cvtepi32_ps(x[1])] }
         fn load_f32(x: &[u8; 4 * LANES]) -> V {
             let (halves, _) = x.as_chunks::<32>();
             [_mm256_castsi256_ps(load_si256(&halves[0])), _mm256_castsi256_ps(load_si256(&halves[1]))]

@@ -12,10 +12,12 @@ const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
 impl Lanes for Avx512Vnni {
     type F32 = V;
+    type I32 = __m512i;
+    type Pairs = __m512i;
 
     const WIDE: bool = true;
 
-    lanes_ops! { "avx512f,avx512bw,avx512vl,avx2,fma,f16c":
+    lanes_ops! { "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c":
         fn splat(x: f32) -> V { _mm512_set1_ps(x) }
         fn load(x: &[f32; LANES]) -> V {
             // SAFETY: `x` is sixteen readable floats, and the load has no alignment needs.
@@ -58,6 +60,17 @@ impl Lanes for Avx512Vnni {
             let x = unsafe { _mm_loadu_si128(x.as_ptr().cast()) };
             _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(x))
         }
+        fn store_i16(x: V, out: &mut [i16; LANES]) {
+            let words = _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(x));
+            // SAFETY: `out` is sixteen writable words, and the store has no alignment needs.
+            unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), words) }
+        }
+        fn zero_i32() -> __m512i { _mm512_setzero_si512() }
+        fn load_pairs(x: &[u8; 2 * LANES]) -> __m512i { _mm512_cvtepi8_epi16(load_si256(x)) }
+        fn dot_pairs(sum: __m512i, a: __m512i, b: [i16; 2]) -> __m512i {
+            _mm512_dpwssd_epi32(sum, a, _mm512_set1_epi32(bytemuck::cast(b)))
+        }
+        fn i32_to_f32(x: __m512i) -> V { _mm512_cvtepi32_ps(x) }
         fn load_f32(x: &[u8; 4 * LANES]) -> V {
             // SAFETY: `x` is 64 readable bytes, and the load has no alignment needs.
             unsafe { _mm512_loadu_ps(x.as_ptr().cast()) }
@@ -91,7 +104,7 @@ impl Lanes for Avx512Vnni {
 
 /// The steps of [`Lanes::load_six_bit`].
 impl Avx512Vnni {
-    lanes_ops! { "avx512f,avx512bw,avx512vl,avx2,fma,f16c":
+    lanes_ops! { "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c":
         /// Bits 5..4 of 64 codes; shifts work on 16 bits, and the mask drops what came from the neighbour.
         fn high_bits(high: &[u8; 32], part: usize) -> __m512i {
             let high = _mm256_srl_epi16(load_si256(high), _mm_cvtsi64_si128(4 * part as i64));

@@ -1,0 +1,106 @@
+//! The softmax over a chunk's scores, and how those of several chunks become one.
+
+use crate::arch::{ATTEND_CHUNK, Softmax};
+
+use super::exp::{exp, exp_one};
+use super::{LANES, Lanes, load_at, store_at};
+
+/// One chunk's scores, and then exponentials, of one query.
+pub(super) type Scores = [[f32; LANES]; ATTEND_CHUNK / LANES];
+
+/// Makes the first `seen` scores `exp(score − max)` and the rest of their last vector zero.
+#[inline(always)]
+pub(super) fn soften<L: Lanes>(isa: L, scores: &mut Scores, seen: usize) -> Softmax {
+    let scores = &mut scores[..seen.div_ceil(LANES)];
+    // What the query does not see may be anything.
+    scores.as_flattened_mut()[seen..].fill(f32::NEG_INFINITY);
+    let mut maxima = isa.splat(f32::NEG_INFINITY);
+    for block in scores.iter() {
+        maxima = isa.max(isa.load(block), maxima);
+    }
+    let mut lanes = [0.0; LANES];
+    isa.store(maxima, &mut lanes);
+    let mut max = f32::NEG_INFINITY;
+    for lane in lanes {
+        max = if lane > max { lane } else { max };
+    }
+
+    let mut sums = isa.splat(0.0);
+    for block in scores {
+        let e = exp(isa, isa.sub(isa.load(block), isa.splat(max)));
+        isa.store(e, block);
+        sums = isa.add(sums, e);
+    }
+    Softmax { max, sum: isa.sum(sums) }
+}
+
+/// How two parts of a softmax become one.
+#[derive(Clone, Copy)]
+pub(super) struct Merge {
+    /// `exp(max_a − max)`, or none where the right part is the first.
+    left: Option<f32>,
+    /// `exp(max_b − max)`
+    right: f32,
+}
+
+impl Merge {
+    /// Where there is nothing on the left.
+    pub(super) const FIRST: Self = Self { left: None, right: 1.0 };
+
+    /// Of `left`, which becomes the whole, with `right`.
+    #[inline(always)]
+    pub(super) fn new<L: Lanes>(isa: L, left: &mut Softmax, right: Softmax) -> Self {
+        if left.sum == 0.0 {
+            *left = right;
+            return Self::FIRST;
+        }
+        let max = if left.max > right.max { left.max } else { right.max };
+        let (a, b) = (exp_one(isa, left.max - max), exp_one(isa, right.max - max));
+        *left = Softmax { max, sum: left.sum.mul_add(a, right.sum * b) };
+        Self { left: Some(a), right: b }
+    }
+
+    /// Merges sixteen weighted values of the right part into `out[start..]`, or as many as there are.
+    #[inline(always)]
+    pub(super) fn store<L: Lanes>(&self, isa: L, right: L::F32, out: &mut [f32], start: usize) {
+        if start >= out.len() {
+            return;
+        }
+        let merged = match self.left {
+            None => right,
+            Some(left) => isa.fma(load_at(isa, out, start), isa.splat(left), isa.mul(right, isa.splat(self.right))),
+        };
+        store_at(isa, merged, out, start);
+    }
+}
+
+/// A row's attention from the parts that its chunks came to, in ascending order.
+///
+/// A part is the weighted values of all heads, then their maxima, then their sums.
+#[inline(always)]
+pub(in crate::arch) fn join_chunks<L: Lanes>(isa: L, parts: &[f32], heads: usize, out: &mut [f32]) {
+    let part_len = out.len() + 2 * heads;
+    assert!(heads > 0 && out.len().is_multiple_of(heads), "whole heads");
+    assert!(!parts.is_empty() && parts.len().is_multiple_of(part_len), "whole parts");
+    let head_dim = out.len() / heads;
+    for (head, out) in out.chunks_exact_mut(head_dim).enumerate() {
+        let mut whole = Softmax::default();
+        for part in parts.chunks_exact(part_len) {
+            let (o, state) = part.split_at(heads * head_dim);
+            let merge = Merge::new(isa, &mut whole, Softmax { max: state[head], sum: state[heads + head] });
+            for start in (0..head_dim).step_by(LANES) {
+                merge.store(isa, load_at(isa, &o[head * head_dim..][..head_dim], start), out, start);
+            }
+        }
+        divide(isa, out, whole.sum);
+    }
+}
+
+/// `x = x / by`.
+#[inline(always)]
+pub(in crate::arch) fn divide<L: Lanes>(isa: L, x: &mut [f32], by: f32) {
+    for start in (0..x.len()).step_by(LANES) {
+        let y = isa.div(load_at(isa, x, start), isa.splat(by));
+        store_at(isa, y, x, start);
+    }
+}

@@ -59,8 +59,10 @@ impl Row {
     /// Whether two rows measured the same thing, on whatever day.
     pub fn same_setup(&self, other: &Self) -> bool {
         let setup = |row: &Self| {
-            let Self { cpu, threads, isa, layout, head, kv_type, shape, test, tokens, kv, .. } = row.clone();
-            (cpu, threads, isa, layout, head, kv_type, shape, test, tokens, kv)
+            let Self { cpu, threads, isa, layout, head, kv_type, shape, test, kv, .. } = row.clone();
+            // A prompt's length is what is measured, the length of a run of single tokens is not.
+            let prompt = (test == "prefill").then_some(row.tokens);
+            (cpu, threads, isa, layout, head, kv_type, shape, test, prompt, kv)
         };
         setup(self) == setup(other)
     }

@@ -27,7 +27,7 @@ pub fn columns(model: &Model, path: &Path, peak_rss: Option<u64>) -> Row {
         isa: model.isa().into(),
         layout: network.backend().layout().name().into(),
         head: named(head_bits, &[(7.0, "q6_k"), (9.0, "q8_0"), (17.0, "f16"), (33.0, "f32")]),
-        kv_type: named(kv_bits, &[(12.0, "i8"), (24.0, "f16"), (48.0, "f32")]),
+        kv_type: named(kv_bits, &[(12.0, "int8"), (24.0, "f16"), (48.0, "f32")]),
         shape: shape.unwrap_or_else(|| path.file_stem().map_or("?".into(), |stem| stem.to_string_lossy().into_owned())),
         layers: config.layers,
         ternary_weights,

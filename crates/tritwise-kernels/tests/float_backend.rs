@@ -16,11 +16,15 @@ fn cpu(isa: &str, threads: usize, kv: KvType) -> CpuBackend {
     CpuBackend::builder().isa(isa).threads(threads).kv(kv).build().unwrap()
 }
 
-/// The best instruction set on one to four threads, and the others on two.
+/// The best instruction set on one to four threads and with another number for decoding, and the others on two.
 fn backends(kv: KvType) -> Vec<CpuBackend> {
     let isas = available();
     let threads = (1..=4).map(|threads| cpu(isas[0].name(), threads, kv));
-    threads.chain(isas[1..].iter().map(|isa| cpu(isa.name(), 2, kv))).collect()
+    let decoding = [(3, 1), (1, 3)].map(|(threads, decode)| {
+        let builder = CpuBackend::builder().isa(isas[0].name()).threads(threads).decode_threads(decode);
+        builder.kv(kv).build().unwrap()
+    });
+    threads.chain(decoding).chain(isas[1..].iter().map(|isa| cpu(isa.name(), 2, kv))).collect()
 }
 
 /// Calls `f` with every backend and holds its result against the first one's.

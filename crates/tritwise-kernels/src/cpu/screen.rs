@@ -27,6 +27,10 @@ const SCREEN_ROWS: usize = 96;
 /// Rows that a thread refines at a time.
 const REFINE_ROWS: usize = 512;
 
+/// How many rows ahead of the one that is refined its codes are asked for: they lie apart, and the
+/// hardware cannot guess where.
+const AHEAD: usize = 3;
+
 /// Rows of which only the best estimate is looked at first.
 const GUESS_BLOCK: usize = 64;
 
@@ -98,7 +102,11 @@ pub(super) fn top_logits(
             let mut live = [0; REFINE_ROWS];
             let count = sketch.survivors(&slack, start, estimates, threshold, &mut live);
             let mut left = 0;
+            live[..AHEAD.min(count)].iter().for_each(|row| sketch.prefetch(isa, start + *row as usize));
             for i in 0..count {
+                if let Some(row) = live[..count].get(i + AHEAD) {
+                    sketch.prefetch(isa, start + *row as usize);
+                }
                 let row = live[i] as usize;
                 live[left] = live[i];
                 left += usize::from(sketch.survives(isa, probe, &slack, start + row, estimates[row], threshold));

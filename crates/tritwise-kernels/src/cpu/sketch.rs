@@ -41,6 +41,9 @@ use crate::parallel::Pool;
 /// Panels that a thread sketches at a time.
 const PIECE_PANELS: usize = 4;
 
+/// Rows whose bounds are looked at together.
+const LOOK: usize = 16;
+
 /// The widest rows that have a sketch: group counts and lane counts stay far below 1/u.
 const MAX_SKETCH_COLS: usize = 1 << 16;
 
@@ -144,14 +147,33 @@ impl Sketch {
         threshold: f32,
         out: &mut [u32],
     ) -> usize {
-        let residuals = &self.coarse_residuals[start..][..estimates.len()];
-        let norms = &self.coarse_norms[start..][..estimates.len()];
+        let residuals = self.coarse_residuals[start..][..estimates.len()].chunks(LOOK);
+        let norms = self.coarse_norms[start..][..estimates.len()].chunks(LOOK);
         let mut count = 0;
-        for (i, ((estimate, residual), norm)) in estimates.iter().zip(residuals).zip(norms).enumerate() {
-            out[count] = i as u32;
-            count += usize::from(may_reach(slack.upper(*estimate, *residual, *norm), threshold));
+        for (c, ((estimates, residuals), norms)) in estimates.chunks(LOOK).zip(residuals).zip(norms).enumerate() {
+            let mut reach = [false; LOOK];
+            for (((reach, estimate), residual), norm) in reach.iter_mut().zip(estimates).zip(residuals).zip(norms) {
+                *reach = may_reach(slack.upper(*estimate, *residual, *norm), threshold);
+            }
+            // Most rows are ruled out, so most looks end here.
+            if reach.iter().fold(false, |any, reach| any | reach) {
+                for (i, reach) in reach.iter().enumerate().take(estimates.len()) {
+                    out[count] = (LOOK * c + i) as u32;
+                    count += usize::from(*reach);
+                }
+            }
         }
         count
+    }
+
+    /// Asks for what [`survives`](Self::survives) will read of row `row`.
+    pub(super) fn prefetch(&self, isa: &dyn Isa, row: usize) {
+        isa.prefetch(self.fine_row(row).as_flattened());
+    }
+
+    fn fine_row(&self, row: usize) -> &[FineBlock] {
+        let row_fine = self.fine.len() / self.scales.len();
+        self.fine[row * row_fine..][..row_fine].as_chunks().0
     }
 
     /// Whether the logit of row `row`, whose coarse estimate this is, may reach `threshold`
@@ -165,9 +187,7 @@ impl Sketch {
         estimate: f32,
         threshold: f32,
     ) -> bool {
-        let row_fine = self.fine.len() / self.scales.len();
-        let (fine, _) = self.fine[row * row_fine..][..row_fine].as_chunks();
-        let sum = isa.refine(fine, probe) as f32;
+        let sum = isa.refine(self.fine_row(row), probe) as f32;
         let estimate = estimate + sum * (self.scales[row] * (probe.unit() * 0.125));
         let norm = self.coarse_norms[row] + self.coarse_residuals[row] + self.fine_residuals[row];
         may_reach(slack.upper(estimate, self.fine_residuals[row], norm), threshold)

@@ -116,6 +116,7 @@ macro_rules! float_ops {
                 fn sketch(
                     row: &[f32], codes: &mut [u8], steps: &mut [u8]
                 ) -> $crate::arch::RowSketch = sketch::sketch;
+                fn prefetch(bytes: &[u8]) = sketch::prefetch;
                 fn project(table: $crate::arch::TableRows<'_>, x: &[f32], out: &mut [f32]) = table::project;
             }
         }

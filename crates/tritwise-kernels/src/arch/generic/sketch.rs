@@ -97,3 +97,11 @@ fn largest_lane<L: Lanes>(isa: L, x: L::F32) -> f32 {
     }
     f32::from_bits(largest)
 }
+
+/// Asks for the cache lines of `bytes`; where they begin inside a line, its last bytes may be missed.
+#[inline(always)]
+pub(in crate::arch) fn prefetch<L: Lanes>(isa: L, bytes: &[u8]) {
+    for line in bytes.chunks(64) {
+        isa.prefetch(line, 0);
+    }
+}

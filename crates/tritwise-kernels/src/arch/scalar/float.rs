@@ -43,6 +43,10 @@ impl FloatOps for Scalar {
         sketch::sketch(*self, row, codes, steps)
     }
 
+    fn prefetch(&self, bytes: &[u8]) {
+        sketch::prefetch(*self, bytes);
+    }
+
     fn attend_chunk(&self, chunk: KvChunk<'_>, queries: Queries<'_>, softmax: &mut [Softmax], out: &mut [f32]) {
         attend::attend_chunk(*self, chunk, queries, softmax, out);
     }

@@ -17,7 +17,9 @@ use tritwise::tensor::{DenseEncoding, TernaryEncoding};
 ///
 /// I2_S, bitnet.cpp's type, takes 2 bits per weight and keeps scales exactly.
 /// TQ2_0 (2.06 bits) and TQ1_0 (1.69 bits), ggml's types, round scales to 16
-/// bits and need layer widths that are multiples of 256.
+/// bits and need layer widths that are multiples of 256. BASE3 (1.6 bits) is this
+/// project's own: no other program reads it, and this one computes with it where it
+/// lies, without a copy.
 #[derive(Debug, Parser)]
 #[command(verbatim_doc_comment)]
 struct Args {
@@ -50,6 +52,7 @@ enum Ternary {
     Tq1_0,
     #[value(name = "tq2_0")]
     Tq2_0,
+    Base3,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -89,6 +92,7 @@ fn run(args: Args) -> Result {
         Ternary::I2S => TernaryEncoding::I2S(I2sLayout::A),
         Ternary::Tq1_0 => TernaryEncoding::Tq1_0,
         Ternary::Tq2_0 => TernaryEncoding::Tq2_0,
+        Ternary::Base3 => TernaryEncoding::Base3,
     };
     conversion.embedding = args.embedding.map(Into::into);
     conversion.head = args.head.map(Into::into);

@@ -16,6 +16,11 @@ use support::{Result, bar, fail};
 ///
 ///   cargo run --release --example dummy -- --shape 2b-4t /tmp/2b.gguf
 ///   cargo run --release --example bench -- --model /tmp/2b.gguf
+///
+/// The largest shape takes 21 GB, and is meant to be opened in place:
+///
+///   cargo run --release --example dummy -- --shape 100b --type base3 --head q6_k /tmp/100b.gguf
+///   cargo run --release --example bench -- --model /tmp/100b.gguf --in-place
 #[derive(Debug, Parser)]
 #[command(verbatim_doc_comment)]
 struct Args {
@@ -41,12 +46,44 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result {
     let shape = SHAPES.iter().find(|s| s.name == args.shape).ok_or("no such shape")?;
+    let bytes = dummy::data_bytes(shape, args.ternary, args.head)?;
     let file = File::create(&args.dst).map_err(|e| format!("{}: {e}", args.dst.display()))?;
-    let bar = bar("writing", dummy::data_bytes(shape, args.ternary, args.head)?);
+    match free_bytes(&file) {
+        Some(free) if free < bytes + RESERVE => {
+            let gb = |bytes: u64| bytes as f64 / 1e9;
+            return Err(format!(
+                "{}: takes {:.1} GB, and of the disk's free {:.1} GB at least {:.0} are to remain; free some, or write it elsewhere",
+                args.dst.display(),
+                gb(bytes),
+                gb(free),
+                gb(RESERVE),
+            )
+            .into());
+        }
+        _ => {}
+    }
+    let bar = bar("writing", bytes);
     dummy::write(shape, args.ternary, args.head, args.seed, BufWriter::with_capacity(1 << 20, file), &mut |bytes| {
         bar.inc(bytes);
     })?;
     bar.finish_and_clear();
     eprintln!("{}: {} bytes", args.dst.display(), std::fs::metadata(&args.dst)?.len());
     Ok(())
+}
+
+/// What the file must leave free on its disk.
+const RESERVE: u64 = 1_000_000_000;
+
+/// Free bytes on the disk that `file` is on, where the system says.
+fn free_bytes(file: &File) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let disk = rustix::fs::fstatvfs(file).ok()?;
+        Some(disk.f_bavail * disk.f_frsize)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        None
+    }
 }

@@ -29,8 +29,9 @@ pub struct Shape {
     tied: bool,
 }
 
-/// BitNet b1.58 2B-4T (its `config.json`), 1bitLLM's `large` and `3B`, Llama3-8B-1.58, and a small one.
-pub const SHAPES: [Shape; 5] = [
+/// BitNet b1.58 2B-4T (its `config.json`), 1bitLLM's `large` and `3B`, Llama3-8B-1.58, and the smallest and the largest
+/// shape of bitnet.cpp's figures (`utils/generate-dummy-bitnet-model.py`), the largest with the vocabulary of Llama 3.
+pub const SHAPES: [Shape; 6] = [
     Shape {
         name: "2b-4t",
         architecture: "bitnet-b1.58",
@@ -101,6 +102,20 @@ pub const SHAPES: [Shape; 5] = [
         theta: 10_000.0,
         tied: true,
     },
+    Shape {
+        name: "100b",
+        architecture: "bitnet",
+        hidden: 8192,
+        layers: 72,
+        heads: 64,
+        kv_heads: 64,
+        head_dim: 128,
+        ffn: 45_568,
+        vocab: 128_256,
+        context: 2048,
+        theta: 10_000.0,
+        tied: true,
+    },
 ];
 
 impl Shape {
@@ -139,6 +154,9 @@ pub enum Ternary {
     /// 2.0625 bits per weight.
     #[value(name = "tq2_0")]
     Tq2_0,
+    /// 1.6 bits per weight, to be computed with in place.
+    #[value(name = "base3")]
+    Base3,
 }
 
 /// Encoding of the embedding and the head.
@@ -163,6 +181,9 @@ pub fn write(
 ) -> Result {
     let tensors = tensors(shape, ternary, head)?;
     let mut writer = metadata(shape)?;
+    if ternary == Ternary::Base3 {
+        writer.metadata("general.alignment", 64u32)?;
+    }
     for tensor in &tensors {
         writer.tensor(&tensor.name, &tensor.dims, tensor.kind.type_id(), tensor.bytes())?;
     }
@@ -172,8 +193,8 @@ pub fn write(
     for tensor in &tensors {
         let mut left = tensor.elements();
         while left > 0 {
-            // A multiple of every block length, and no more than a few megabytes.
-            let now = left.min(1 << 22);
+            // A multiple of every block length (of 256 and of 320), and no more than a few megabytes.
+            let now = left.min(1280 << 11);
             left -= now;
             buffer.clear();
             tensor.kind.fill(now, left == 0, &mut random, &mut buffer);
@@ -217,7 +238,11 @@ fn metadata(shape: &Shape) -> Result<Writer> {
 fn tensors(shape: &Shape, ternary: Ternary, head: Head) -> Result<Vec<Tensor>> {
     let (hidden, ffn) = (shape.hidden, shape.ffn);
     let (q, kv) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
-    let widest_block = if ternary == Ternary::I2S { 4 } else { 256 };
+    let widest_block = match ternary {
+        Ternary::I2S => 4,
+        Ternary::Base3 => 1,
+        Ternary::Tq1_0 | Ternary::Tq2_0 => 256,
+    };
     if let Some(cols) = [hidden, ffn, q].into_iter().find(|cols| cols % widest_block != 0) {
         return Err(format!("{ternary:?} needs widths that are multiples of 256, and {} has {cols}", shape.name).into());
     }
@@ -266,8 +291,12 @@ impl Tensor {
         Self { name: name.into(), kind, dims: dims.iter().map(|&d| d as u64).collect() }
     }
 
+    /// Elements, padding included.
     fn elements(&self) -> u64 {
-        self.dims.iter().product()
+        match (self.kind, &self.dims[..]) {
+            (Kind::Ternary(Ternary::Base3), [cols, rows]) => rows.next_multiple_of(80) * cols.next_multiple_of(4),
+            (_, dims) => dims.iter().product(),
+        }
     }
 
     fn bytes(&self) -> u64 {
@@ -279,6 +308,7 @@ impl Tensor {
             Kind::Ternary(Ternary::I2S) => n / 4 + 32,
             Kind::Ternary(Ternary::Tq1_0) => n / 256 * 54,
             Kind::Ternary(Ternary::Tq2_0) => n / 256 * 66,
+            Kind::Ternary(Ternary::Base3) => n / 5 + 64,
         }
     }
 }
@@ -304,6 +334,7 @@ impl Kind {
             Self::Ternary(Ternary::I2S) => types::I2_S,
             Self::Ternary(Ternary::Tq1_0) => types::TQ1_0,
             Self::Ternary(Ternary::Tq2_0) => types::TQ2_0,
+            Self::Ternary(Ternary::Base3) => types::BASE3,
         }
     }
 
@@ -335,6 +366,14 @@ impl Kind {
                 random.words(8, |word| out.extend(word.to_le_bytes().map(codes)));
                 out.extend(SCALE_F16);
             }),
+            // Whole lines of 64 bytes.
+            Self::Ternary(Ternary::Base3) => {
+                random.words(n / 40, |word| out.extend(word.to_le_bytes().map(five_trits)));
+                if last {
+                    out.extend(SCALE_F32);
+                    out.resize(out.len() + 60, 0);
+                }
+            }
             Self::Ternary(Ternary::Tq1_0) => (0..n / 256).for_each(|_| {
                 // 48 bytes of five trits, four bytes of four.
                 random.words(6, |word| out.extend(word.to_le_bytes().map(|b| base3(u32::from(b) % 243))));
@@ -343,6 +382,11 @@ impl Kind {
             }),
         }
     }
+}
+
+/// A random byte as one that holds five trits: one of the 243 lowest.
+fn five_trits(byte: u8) -> u8 {
+    ((u16::from(byte) * 243) >> 8) as u8
 }
 
 /// A random byte as four 2-bit codes 0, 1 or 2: where both bits are set, one is cleared.

@@ -14,7 +14,7 @@ struct Input {
 }
 
 fuzz_target!(|input: Input| {
-    let encoding = match input.encoding % 8 {
+    let encoding = match input.encoding % 9 {
         0 => TernaryEncoding::I2S(I2sLayout::A),
         1 => TernaryEncoding::I2S(I2sLayout::B),
         2 => TernaryEncoding::I2S(I2sLayout::C),
@@ -22,6 +22,7 @@ fuzz_target!(|input: Input| {
         4 => TernaryEncoding::Tq1_0,
         5 => TernaryEncoding::Tq2_0,
         6 => TernaryEncoding::HfPacked,
+        7 => TernaryEncoding::Base3,
         _ => TernaryEncoding::Float(FloatKind::F16, Ternarize::Exact),
     };
     let (rows, cols) = (usize::from(input.rows), usize::from(input.cols % 1025));

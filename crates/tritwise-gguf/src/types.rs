@@ -44,6 +44,8 @@ pub enum Size {
     },
     /// A quarter byte per weight and 32 more for the tensor (bitnet.cpp).
     QuarterAnd32,
+    /// 64 bytes for every 80 rows of 4 columns, or part of them, and 64 more for the tensor (tritwise).
+    LinesAnd64,
     /// Not given by the shape, or not known here.
     Unknown,
 }
@@ -64,6 +66,10 @@ impl Type {
             Size::QuarterAnd32 => {
                 let weights = cols.checked_mul(rows)?;
                 weights.is_multiple_of(4).then_some(weights / 4 + 32)
+            }
+            Size::LinesAnd64 => {
+                let lines = rows.div_ceil(80).checked_mul(cols.div_ceil(4))?;
+                lines.checked_mul(64)?.checked_add(64)
             }
             Size::Unknown => None,
         }
@@ -86,6 +92,8 @@ pub const TQ1_0: u32 = 34;
 pub const TQ2_0: u32 = 35;
 /// bitnet.cpp's ternary planes at 2 bits per weight.
 pub const I2_S: u32 = 36;
+/// This project's 1.6-bit panels: "TW" and a number, where no fork counts to.
+pub const BASE3: u32 = 0x5457_0001;
 /// bitnet.cpp's lookup-table kernels for Arm.
 pub const TL1: u32 = 38;
 
@@ -113,6 +121,7 @@ const GGML: &str = "ggml";
 const BITNET_CPP: &str = "bitnet.cpp";
 const IK: &str = "ik_llama.cpp";
 const PRISM: &str = "PrismML";
+const TRITWISE: &str = "tritwise";
 
 const fn blocks(id: u32, name: &'static str, project: &'static str, elements: u64, bytes: u64) -> Type {
     Type { id, name, project, size: Size::Blocks { elements, bytes } }
@@ -178,6 +187,7 @@ const TYPES: &[Type] = &[
     blocks(143, "PTQ1_0", PRISM, 128, 28),
     sized(143, "IQ1_TN (deprecated)", IK, Size::Unknown),
     sized(335, "IQ2_BN_R4", IK, Size::Rows { header: 4, elements: 64, bytes: 16 }),
+    sized(BASE3, "BASE3", TRITWISE, Size::LinesAnd64),
 ];
 
 #[cfg(test)]
@@ -192,6 +202,9 @@ mod tests {
         assert_eq!(meanings(TQ1_0).next().unwrap().bytes(&[3200, 3200]), None, "3200 is not a multiple of 256");
         assert_eq!(meanings(135).next().unwrap().bytes(&[128, 2]), Some(2 * (4 + 32)));
         assert_eq!(meanings(F32).next().unwrap().bytes(&[u64::MAX, 2]), None);
+        let base3 = meanings(BASE3).next().unwrap();
+        assert_eq!(base3.bytes(&[2560, 6912]), Some(2560 * 6960 / 5 + 64), "6,912 rows are 86.4 panels");
+        assert_eq!(base3.bytes(&[u64::MAX, u64::MAX]), None);
     }
 
     #[test]

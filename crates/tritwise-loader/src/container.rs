@@ -52,6 +52,7 @@ pub(crate) enum Encoding {
     I2S,
     Tq1_0,
     Tq2_0,
+    Base3,
     /// `uint8`, which in this family means four trits per byte.
     Packed,
     /// Known by name at best; `why` completes a sentence that begins with the tensor.
@@ -68,6 +69,7 @@ impl Encoding {
             Self::I2S => "I2_S",
             Self::Tq1_0 => "TQ1_0",
             Self::Tq2_0 => "TQ2_0",
+            Self::Base3 => "BASE3",
             Self::Packed => "U8",
             Self::Unreadable { name, .. } => name,
         }

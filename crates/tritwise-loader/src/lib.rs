@@ -8,7 +8,7 @@
 //!
 //! | container | architectures | linear layers | tables |
 //! |---|---|---|---|
-//! | GGUF v2, v3 | `bitnet-b1.58`, `bitnet-25`, `bitnet`, `llama` | I2_S, TQ1_0, TQ2_0; F32, F16, BF16 | F32, F16, BF16, Q8_0, Q6_K |
+//! | GGUF v2, v3 | `bitnet-b1.58`, `bitnet-25`, `bitnet`, `llama` | I2_S, TQ1_0, TQ2_0, BASE3; F32, F16, BF16 | F32, F16, BF16, Q8_0, Q6_K |
 //! | safetensors | `BitNetForCausalLM`, `BitnetForCausalLM`, `LlamaForCausalLM` | packed U8; F32, F16, BF16 | F32, F16, BF16 |
 //!
 //! Float matrices are taken as they are if they are ternary already (one value,

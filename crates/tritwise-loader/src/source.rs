@@ -96,6 +96,7 @@ impl Source {
             Encoding::I2S => make(TernaryEncoding::I2S(i2s)).map_err(refuse),
             Encoding::Tq1_0 => make(TernaryEncoding::Tq1_0).map_err(refuse),
             Encoding::Tq2_0 => make(TernaryEncoding::Tq2_0).map_err(refuse),
+            Encoding::Base3 => make(TernaryEncoding::Base3).map_err(refuse),
             Encoding::Dense(dense) if float_kind(dense).is_some() => {
                 let kind = float_kind(dense).unwrap_or(FloatKind::F32);
                 let exact = || make(TernaryEncoding::Float(kind, Ternarize::Exact));

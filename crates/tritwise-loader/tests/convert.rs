@@ -12,7 +12,7 @@ use tritwise_tensor::{
     TernaryEncoding,
 };
 
-const LINEAR: [TernaryEncoding; 3] = [I2S, TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0];
+const LINEAR: [TernaryEncoding; 4] = [I2S, TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0, TernaryEncoding::Base3];
 
 fn to(linear: TernaryEncoding) -> Conversion {
     let mut conversion = Conversion::default();

@@ -17,6 +17,7 @@ fn every_ternary_encoding_reads_back() {
         I2S,
         TernaryEncoding::Tq1_0,
         TernaryEncoding::Tq2_0,
+        TernaryEncoding::Base3,
         float(FloatKind::F32),
         float(FloatKind::F16),
         float(FloatKind::Bf16),

@@ -54,7 +54,8 @@ fn pilot_converts_to_every_encoding() {
     };
     let source = tritwise_loader::open(PathBuf::from(shared).join("pilot"), &Default::default()).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    for linear in [TernaryEncoding::I2S(I2sLayout::A), TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0] {
+    let ggml = [TernaryEncoding::I2S(I2sLayout::A), TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0];
+    for linear in ggml.into_iter().chain([TernaryEncoding::Base3]) {
         for embedding in [None, Some(DenseEncoding::F16), Some(DenseEncoding::Q8_0), Some(DenseEncoding::Q6K)] {
             let path = folder.path().join("pilot.gguf");
             let mut conversion = Conversion::default();

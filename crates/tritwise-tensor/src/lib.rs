@@ -14,6 +14,7 @@
 //! | `I2S` | bitnet.cpp's GGUF files | 2 | one, f32 | a multiple of 128 weights |
 //! | `Tq1_0` | llama.cpp's GGUF files | 1.6875 | one per 256 columns, f16 | `cols % 256 == 0` |
 //! | `Tq2_0` | llama.cpp's GGUF files | 2.0625 | one per 256 columns, f16 | `cols % 256 == 0` |
+//! | `Base3` | this project's GGUF files | 1.6 | one, f32 | any; padded to 80 rows, 4 columns |
 //! | `HfPacked` | Hugging Face checkpoints | 2 | one, a tensor of its own | `rows % 4 == 0` |
 //! | `Float` | master weights, unpacked models | 16 or 32 | computed | any |
 //!

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::float::FloatKind;
 use crate::{Bytes, TensorError, shape};
 
+mod base3;
 mod float;
 mod hf_packed;
 mod i2_s;
@@ -25,6 +26,8 @@ pub enum TernaryEncoding {
     Tq1_0,
     /// ggml's 2.0625-bit blocks of 256 with an F16 scale each.
     Tq2_0,
+    /// This project's 1.6-bit panels of 80 rows with one `f32` scale at the end, to compute with where they lie.
+    Base3,
     /// Hugging Face's `uint8 [rows/4, cols]`; the scale is a tensor of its own.
     HfPacked,
     /// Float weights, made ternary by the given rule.
@@ -47,6 +50,7 @@ impl TernaryEncoding {
             Self::I2S(_) => "I2_S",
             Self::Tq1_0 => "TQ1_0",
             Self::Tq2_0 => "TQ2_0",
+            Self::Base3 => "BASE3",
             Self::HfPacked => "HF packed",
             Self::Float(kind, _) => kind.name(),
         }
@@ -63,7 +67,7 @@ impl TernaryEncoding {
             Self::I2S(layout) => i2_s::broken_rule(layout, rows, elements),
             Self::Tq1_0 | Self::Tq2_0 => shape::broken_block(cols, tq1_0::BLOCK),
             Self::HfPacked => hf_packed::broken_rule(rows),
-            Self::Float(..) => None,
+            Self::Base3 | Self::Float(..) => None,
         };
         if let Some(rule) = broken {
             return Err(TensorError::Shape { encoding: name, rows, cols, rule });
@@ -72,6 +76,7 @@ impl TernaryEncoding {
             Self::I2S(_) => i2_s::len(elements),
             Self::Tq1_0 => (elements / tq1_0::BLOCK).checked_mul(tq1_0::BYTES),
             Self::Tq2_0 => (elements / tq2_0::BLOCK).checked_mul(tq2_0::BYTES),
+            Self::Base3 => base3::len(rows, cols),
             Self::HfPacked => Some(elements / 4),
             Self::Float(kind, _) => elements.checked_mul(kind.size()),
         };
@@ -102,6 +107,7 @@ impl TernaryEncoding {
             Self::I2S(layout) => i2_s::encode(layout, trits, cols, scales.single(name)?),
             Self::Tq1_0 => tq1_0::encode(trits, scales.to_blocks(name, rows, cols, tq1_0::BLOCK)?),
             Self::Tq2_0 => tq2_0::encode(trits, scales.to_blocks(name, rows, cols, tq2_0::BLOCK)?),
+            Self::Base3 => base3::encode(trits, rows, cols, scales.single(name)?),
             Self::HfPacked => {
                 scales.single(name)?;
                 hf_packed::encode(trits)
@@ -182,6 +188,7 @@ impl<'a> TernaryMatrix<'a> {
             }
             (_, Some(_)) => return Err(TensorError::SurplusScale { encoding: name }),
             (TernaryEncoding::I2S(layout), None) => i2_s::validate(layout, cols, &bytes)?,
+            (TernaryEncoding::Base3, None) => base3::validate(cols, &bytes)?,
             (TernaryEncoding::Tq1_0, None) => {
                 Scales::of_blocks(tq1_0::validate(&bytes)?, cols / tq1_0::BLOCK, tq1_0::BLOCK)
             }
@@ -231,6 +238,7 @@ impl<'a> TernaryMatrix<'a> {
             TernaryEncoding::I2S(layout) => i2_s::read_row(layout, &self.bytes, row, out),
             TernaryEncoding::Tq1_0 => tq1_0::read_row(&self.bytes, row, out),
             TernaryEncoding::Tq2_0 => tq2_0::read_row(&self.bytes, row, out),
+            TernaryEncoding::Base3 => base3::read_row(&self.bytes, row, out),
             TernaryEncoding::HfPacked => hf_packed::read_row(self.rows, &self.bytes, row, out),
             TernaryEncoding::Float(kind, rule) => {
                 let Scales::Tensor(scale) = self.scales else { unreachable!("float weights have one scale") };

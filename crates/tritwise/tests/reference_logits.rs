@@ -67,7 +67,8 @@ fn gguf_files_we_write_give_the_same_logits() {
     for (name, reference, tolerance) in FOLDERS {
         let folder = fixtures().join(name);
         let source = tritwise::loader::open(&folder, &Default::default()).unwrap_or_else(|e| panic!("{e}"));
-        for linear in [TernaryEncoding::I2S(I2sLayout::A), TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0] {
+        let ggml = [TernaryEncoding::I2S(I2sLayout::A), TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0];
+        for linear in ggml.into_iter().chain([TernaryEncoding::Base3]) {
             let mut conversion = Conversion::default();
             conversion.linear = linear;
             let file = match write_gguf(&source, Vec::new(), &conversion, &mut |_| {}) {

@@ -43,6 +43,10 @@ fn hyperparameters(source: &Source, conversion: &Conversion, plan: &Plan, writer
     let config = source.config();
     let architecture = plan.architecture;
     writer.metadata("general.architecture", architecture)?;
+    if conversion.linear == TernaryEncoding::Base3 {
+        // Its lines are computed with where they lie in the file, and a line is 64 bytes.
+        writer.metadata("general.alignment", 64u32)?;
+    }
     if let Some(name) = &conversion.name {
         writer.metadata("general.name", name.as_str())?;
     }

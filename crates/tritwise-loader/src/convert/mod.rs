@@ -25,7 +25,8 @@ pub use verify::verify;
 pub struct Conversion {
     /// For the linear layers: I2_S in layout A, which holds any scale exactly; TQ1_0 or TQ2_0, which round scales to
     /// F16 and hold only layers whose inputs are a multiple of 256. (bitnet.cpp's kernels misread I2_S where the inputs
-    /// are no multiple of 128; this project reads it at any width.)
+    /// are no multiple of 128; this project reads it at any width.) BASE3, this project's own and no other's, is the
+    /// smallest, and the one to open in place.
     pub linear: TernaryEncoding,
     /// For the token embedding; `None` keeps the checkpoint's own.
     pub embedding: Option<DenseEncoding>,

@@ -122,11 +122,14 @@ impl Builder<'_> {
         interleave: Option<usize>,
     ) -> Result<Planned, CheckpointError> {
         match self.conversion.linear {
-            TernaryEncoding::I2S(I2sLayout::A) | TernaryEncoding::Tq1_0 | TernaryEncoding::Tq2_0 => {}
+            TernaryEncoding::I2S(I2sLayout::A)
+            | TernaryEncoding::Tq1_0
+            | TernaryEncoding::Tq2_0
+            | TernaryEncoding::Base3 => {}
             other => {
                 return Err(file_error(
                     self.source.name(),
-                    format_args!("cannot be converted to {other}: GGUF files hold I2_S in layout A, TQ1_0 or TQ2_0"),
+                    format_args!("cannot be converted to {other}: GGUF files hold I2_S in layout A, TQ1_0, TQ2_0 or BASE3"),
                 ));
             }
         }
@@ -176,6 +179,7 @@ impl Planned {
             Kind::Table(DenseEncoding::Q6K) => types::Q6_K,
             Kind::Linear(TernaryEncoding::Tq1_0) => types::TQ1_0,
             Kind::Linear(TernaryEncoding::Tq2_0) => types::TQ2_0,
+            Kind::Linear(TernaryEncoding::Base3) => types::BASE3,
             Kind::Linear(_) => types::I2_S,
         }
     }

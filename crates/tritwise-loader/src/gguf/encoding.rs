@@ -42,6 +42,7 @@ fn readable(meaning: &Type) -> Option<Encoding> {
         (types::Q6_K, _) => Encoding::Dense(DenseEncoding::Q6K),
         (types::TQ1_0, _) => Encoding::Tq1_0,
         (types::TQ2_0, _) => Encoding::Tq2_0,
+        (types::BASE3, _) => Encoding::Base3,
         (types::I2_S, "I2_S") => Encoding::I2S,
         _ => return None,
     })
@@ -51,7 +52,7 @@ fn unreadable(name: &str, why: String) -> Encoding {
     Encoding::Unreadable { name: name.to_owned(), why }
 }
 
-const REMEDY: &str = "linear layers are read from I2_S, TQ1_0, TQ2_0, F32, F16 and BF16, tables from F32, F16, BF16, \
+const REMEDY: &str = "linear layers are read from I2_S, TQ1_0, TQ2_0, BASE3, F32, F16 and BF16, tables from F32, F16, BF16, \
                       Q8_0 and Q6_K: convert the original checkpoint to one of these";
 
 const LOOKUP_TABLES: &str = "whose byte order depends on tile sizes of the build that wrote it, which the file does \

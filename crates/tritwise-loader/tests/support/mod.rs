@@ -162,6 +162,7 @@ pub(crate) fn type_id(encoding: TernaryEncoding) -> u32 {
         TernaryEncoding::I2S(_) => types::I2_S,
         TernaryEncoding::Tq1_0 => types::TQ1_0,
         TernaryEncoding::Tq2_0 => types::TQ2_0,
+        TernaryEncoding::Base3 => types::BASE3,
         TernaryEncoding::Float(FloatKind::F32, _) => types::F32,
         TernaryEncoding::Float(FloatKind::F16, _) => types::F16,
         TernaryEncoding::Float(FloatKind::Bf16, _) => types::BF16,

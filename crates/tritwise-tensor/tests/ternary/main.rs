@@ -17,7 +17,7 @@ const KINDS: [FloatKind; 3] = [FloatKind::F32, FloatKind::F16, FloatKind::Bf16];
 /// All encodings that can be written.
 fn written() -> Vec<TernaryEncoding> {
     let floats = KINDS.map(|kind| TernaryEncoding::Float(kind, Ternarize::Exact));
-    let others = [TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0, TernaryEncoding::HfPacked];
+    let others = [TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0, TernaryEncoding::Base3, TernaryEncoding::HfPacked];
     [&I2_S[..], &others, &floats].concat()
 }
 
@@ -30,6 +30,11 @@ fn literal_trit(encoding: TernaryEncoding, bytes: &[u8], rows: usize, cols: usiz
         TernaryEncoding::I2S(I2sLayout::B) => two_bits(16 * (i / 64) + i % 16, 6 - 2 * (i % 64 / 16)),
         TernaryEncoding::I2S(I2sLayout::C) => two_bits(row / 4 * cols + col, 6 - 2 * (row % 4)),
         TernaryEncoding::I2S(I2sLayout::D) => two_bits(i / 4, 6 - 2 * (i % 4)),
+        TernaryEncoding::Base3 => {
+            let line = row / 80 * cols.div_ceil(4) + col / 4;
+            let byte = bytes[64 * line + row % 16 * 4 + col % 4];
+            (byte / 3_u8.pow((row % 80 / 16) as u32) % 3) as i8 - 1
+        }
         TernaryEncoding::HfPacked => two_bits(row % (rows / 4) * cols + col, 2 * (row / (rows / 4))),
         TernaryEncoding::Tq2_0 => {
             let e = i % 256;
@@ -98,11 +103,14 @@ fn check(encoding: TernaryEncoding, rows: usize, cols: usize, trits: &[i8], scal
         let found = literal_trit(encoding, &bytes, rows, cols, i / cols, i % cols);
         assert_eq!(found, trit, "{encoding:?} {rows}×{cols}: written at ({}, {})", i / cols, i % cols);
     }
-    if let TernaryEncoding::I2S(_) = encoding {
-        let tail = bytes.len() - 28;
-        assert_eq!(bytes[tail..], [0; 28]);
-        bytes[tail..].fill(0xFF);
-    }
+    let padding = match encoding {
+        TernaryEncoding::I2S(_) => 28,
+        TernaryEncoding::Base3 => 60,
+        _ => 0,
+    };
+    let tail = bytes.len() - padding;
+    assert_eq!(bytes[tail..], vec![0; padding]);
+    bytes[tail..].fill(0xFF);
     let matrix = TernaryMatrix::new(encoding, rows, cols, bytes, outside(encoding, scale)).unwrap();
     assert_eq!(read(&matrix), trits, "{encoding:?} {rows}×{cols}");
     assert_eq!(matrix.scales(), &Scales::Tensor(scale), "{encoding:?}");
@@ -122,6 +130,7 @@ fn shapes() -> impl Strategy<Value = (TernaryEncoding, usize, usize)> {
             TernaryEncoding::I2S(I2sLayout::D) => (encoding, rows_of(4), cols),
             TernaryEncoding::I2S(I2sLayout::C) | TernaryEncoding::HfPacked => (encoding, 4 * k, cols),
             TernaryEncoding::Tq1_0 | TernaryEncoding::Tq2_0 => (encoding, cols % 7 + 1, 256 * k),
+            TernaryEncoding::Base3 => (encoding, 40 * k + cols % 9, cols),
             TernaryEncoding::Float(..) => (encoding, k, cols),
         }
     })

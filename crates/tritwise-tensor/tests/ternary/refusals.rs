@@ -93,11 +93,32 @@ fn refuses_code_three_wherever_it_stands() {
 }
 
 #[test]
+fn refuses_bytes_that_are_no_five_trits() {
+    let (rows, cols, encoding) = (161, 9, TernaryEncoding::Base3);
+    let bytes = encoding.encode(&random_trits(rows * cols, 5), rows, cols, &Scales::Tensor(1.0)).unwrap();
+    // Panels of three lines; a byte is found in the first of its five rows.
+    for (byte, value, row) in [(0, 243, 0), (63, 255, 15), (3 * 64 + 4, 250, 81), (6 * 64 + 191, 243, 175)] {
+        let mut damaged = bytes.clone();
+        damaged[byte] = value;
+        let sentence =
+            format!("row {row}: a byte is {value}, and five trits make 242 at most; is the file damaged?");
+        refused(open(encoding, rows, cols, &damaged), &sentence);
+    }
+}
+
+#[test]
 fn refuses_scales_that_are_not_finite() {
     for scale in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut bytes = I2_S[0].encode(&[0; 128], 1, 128, &Scales::Tensor(1.0)).unwrap();
         bytes[32..36].copy_from_slice(&scale.to_le_bytes());
         refused(open(I2_S[0], 1, 128, &bytes), &format!("scale 0 is {scale}, which is not a finite number"));
+
+        let mut bytes = TernaryEncoding::Base3.encode(&[0; 4], 1, 4, &Scales::Tensor(1.0)).unwrap();
+        bytes[64..68].copy_from_slice(&scale.to_le_bytes());
+        refused(
+            open(TernaryEncoding::Base3, 1, 4, &bytes),
+            &format!("scale 0 is {scale}, which is not a finite number"),
+        );
 
         let packed = TernaryMatrix::new(TernaryEncoding::HfPacked, 4, 1, &[0][..], Some(scale));
         refused(packed, &format!("scale 0 is {scale}, which is not a finite number"));

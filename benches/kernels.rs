@@ -121,7 +121,7 @@ fn matmul(c: &mut Criterion) {
     for tokens in [1, 16, 256] {
         let reference = CpuBackend::builder().threads(1).isa("scalar").build().expect("always there");
         let x = quantized(&reference, cols, tokens.min(4));
-        let expected = product(&reference, &reference.pack(&weights), &x);
+        let expected = product(&reference, &reference.pack(&weights).unwrap(), &x);
         group.throughput(Throughput::Elements((2 * rows * cols * tokens) as u64));
         for (isa, layout) in
             contestants().into_iter().flat_map(|isa| isa.layouts().iter().map(move |l| (isa, l.name())))
@@ -129,7 +129,7 @@ fn matmul(c: &mut Criterion) {
             for threads in [1, 2] {
                 let cpu = CpuBackend::builder().threads(threads).isa(isa.name()).layout(layout).build();
                 let cpu = cpu.expect("this CPU has it");
-                let packed = [cpu.pack(&weights), cpu.pack(&weights)];
+                let packed = [0; 2].map(|_| cpu.pack(&weights).unwrap());
                 assert_eq!(product(&cpu, &packed[0], &x), expected, "{} on {threads} threads", isa.name());
                 let x = quantized(&cpu, cols, tokens);
                 let mut outs = [cpu.rows(rows), cpu.rows(rows)];

@@ -62,6 +62,9 @@ struct Args {
     /// Numbers in which keys and values are kept [default: f16].
     #[arg(long, value_enum, value_name = "TYPE", value_delimiter = ',')]
     kv_type: Vec<Kv>,
+    /// Compute with the weights where they lie in the file (BASE3), in pages that the system's cache has anyway.
+    #[arg(long)]
+    in_place: bool,
     /// Repetitions of each measurement.
     #[arg(long, default_value_t = 5)]
     reps: usize,
@@ -77,7 +80,7 @@ impl Args {
     /// Every combination of the options that are swept.
     fn setups(&self) -> Vec<Compute> {
         let context = self.p.iter().copied().chain(self.kv.iter().map(|kv| kv + self.n)).max().unwrap_or(0);
-        let plain = Compute { context: Some(context.max(1)), ..Compute::default() };
+        let plain = Compute { context: Some(context.max(1)), in_place: self.in_place, ..Compute::default() };
         let setups = sweep(vec![plain], &self.isa, |setup, isa| setup.isa = Some(isa));
         let setups = sweep(setups, &self.layout, |setup, layout| setup.layout = Some(layout));
         let setups = sweep(setups, &self.head, |setup, head| setup.head = head);

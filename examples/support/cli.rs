@@ -48,6 +48,10 @@ pub struct Compute {
     /// Numbers in which keys and values are kept: `int8` is half of `f16`, and lossy.
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = Kv::F16)]
     pub kv: Kv,
+    /// Compute with the weights where they lie in the file, in next to no memory of the process's own
+    /// (BASE3, where the CPU has AVX-512 VBMI).
+    #[arg(long)]
+    pub in_place: bool,
     /// Byte order of I2_S tensors, for files that were not written as the published ones are.
     #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = Layout::A)]
     pub i2s_layout: Layout,
@@ -125,7 +129,8 @@ impl From<Layout> for I2sLayout {
 impl Compute {
     /// A builder with these choices and a progress bar on the terminal.
     pub fn builder(&self) -> ModelBuilder {
-        let mut builder = Model::builder().i2s_layout(self.i2s_layout.into()).head(self.head.into()).kv(self.kv.into());
+        let mut builder = Model::builder().i2s_layout(self.i2s_layout.into()).in_place(self.in_place);
+        builder = builder.head(self.head.into()).kv(self.kv.into());
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }

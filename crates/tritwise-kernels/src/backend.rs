@@ -38,10 +38,14 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// The keys and values of one sequence, for all layers.
     type Cache: Send + Sync;
 
-    /// Packs a ternary matrix into this device's layout, and [releases](tritwise_tensor::Bytes::release) its bytes.
-    fn pack(&self, weights: &TernaryMatrix<'_>) -> Self::Matrix;
+    /// Packs a ternary matrix into this device's layout, and [releases](tritwise_tensor::Bytes::release) its bytes;
+    /// or keeps them, where the device computes with them as they are.
+    ///
+    /// # Errors
+    /// The device was asked to compute with what it cannot.
+    fn pack(&self, weights: &TernaryMatrix<'_>) -> Result<Self::Matrix, PackError>;
 
-    /// Takes over a dense table, and [releases](tritwise_tensor::Bytes::release) its bytes.
+    /// Takes over a dense table, and [releases](tritwise_tensor::Bytes::release) or keeps its bytes.
     fn table(&self, weights: &DenseMatrix<'_>) -> Self::Table;
 
     /// Takes over a dense table as the output head, which [`logits`](Self::logits) and
@@ -177,3 +181,10 @@ impl std::ops::AddAssign for HeadReads {
         self.bytes += other.bytes;
     }
 }
+
+/// Why a backend refuses a matrix: what it found, and what to do.
+///
+/// The caller, who knows the tensor's name, puts it in front.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PackError(pub String);

@@ -11,6 +11,6 @@ mod memory;
 mod packed;
 mod parallel;
 
-pub use backend::{Backend, HeadReads, Keep};
+pub use backend::{Backend, HeadReads, Keep, PackError};
 pub use cpu::CpuBackend;
 pub use packed::PackedMatrix;

@@ -5,6 +5,9 @@
 //! stops at each page's end; one thread then reads a third less per second. So
 //! a large buffer is mapped on its own and the system is asked to back it with
 //! pages of 2 MiB, where it knows such a thing (`madvise(2)`, `MADV_HUGEPAGE`).
+//!
+//! A buffer can also be part of a mapped file. Nobody sees the difference but for
+//! the memory it takes: writing to such a buffer makes a copy first.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,6 +15,7 @@ use std::ops::{Deref, DerefMut};
 
 use bytemuck::Pod;
 use memmap2::MmapMut;
+use tritwise_tensor::SharedBytes;
 
 use crate::arch::Line;
 
@@ -19,7 +23,7 @@ use crate::arch::Line;
 /// the system joins neighbouring mappings and a matrix of a small model is no larger.
 const LARGE: usize = 1 << 20;
 
-/// A fixed number of elements, zero at first, whose first byte begins a 64-byte line.
+/// A fixed number of elements, the first of which begins a 64-byte line if they are this process's own.
 pub(crate) struct Buffer<T> {
     memory: Memory,
     len: usize,
@@ -31,6 +35,8 @@ enum Memory {
     Lines(Vec<Line>),
     /// Whole pages.
     Pages(MmapMut),
+    /// What somebody else keeps, aligned for the elements.
+    Shared(SharedBytes),
 }
 
 impl<T: Pod> Buffer<T> {
@@ -47,6 +53,17 @@ impl<T: Pod> Buffer<T> {
         let memory =
             pages(lines * size_of::<Line>()).map_or_else(|| Memory::Lines(vec![Line([0; 64]); lines]), Memory::Pages);
         Self { memory, len, elements: PhantomData }
+    }
+
+    /// The elements that lie in `bytes`, without a copy; `None` if they are not whole or not aligned.
+    pub(crate) fn shared(bytes: SharedBytes) -> Option<Self> {
+        let len = bytemuck::try_cast_slice::<u8, T>(&bytes).ok()?.len();
+        Some(Self { memory: Memory::Shared(bytes), len, elements: PhantomData })
+    }
+
+    /// Whether the elements are in memory of this process's own.
+    pub(crate) fn is_own(&self) -> bool {
+        !matches!(self.memory, Memory::Shared(_))
     }
 }
 
@@ -82,6 +99,7 @@ impl<T: Pod> Deref for Buffer<T> {
         let bytes: &[u8] = match &self.memory {
             Memory::Lines(lines) => bytemuck::cast_slice(lines),
             Memory::Pages(pages) => pages,
+            Memory::Shared(bytes) => bytes,
         };
         bytemuck::cast_slice(&bytes[..self.len * size_of::<T>()])
     }
@@ -89,9 +107,13 @@ impl<T: Pod> Deref for Buffer<T> {
 
 impl<T: Pod> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
+        if !self.is_own() {
+            *self = self.clone();
+        }
         let bytes: &mut [u8] = match &mut self.memory {
             Memory::Lines(lines) => bytemuck::cast_slice_mut(lines),
             Memory::Pages(pages) => pages,
+            Memory::Shared(_) => unreachable!("copied above"),
         };
         bytemuck::cast_slice_mut(&mut bytes[..self.len * size_of::<T>()])
     }
@@ -105,6 +127,8 @@ impl<T> fmt::Debug for Buffer<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -116,5 +140,27 @@ mod tests {
             buffer.fill(1.0);
             assert_eq!(*buffer, vec![1.0; len]);
         }
+    }
+
+    #[test]
+    fn a_shared_one_is_copied_when_it_is_written() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let file = SharedBytes::new(Arc::new(bytes.clone()), 0..256);
+        let mut buffer = Buffer::<u8>::shared(file.clone()).unwrap();
+        assert_eq!((&*buffer, buffer.is_own()), (&bytes[..], false));
+        assert_eq!(buffer.as_ptr(), file.as_ptr());
+        buffer[7] = 0;
+        assert_eq!((buffer[7], buffer[8], buffer.is_own()), (0, 8, true));
+        assert_eq!(*file, bytes);
+    }
+
+    #[test]
+    fn what_is_not_aligned_or_not_whole_is_not_shared() {
+        let storage = Arc::new(vec![0; 300]);
+        let start = storage.as_ptr().align_offset(64);
+        let part = |from: usize, len: usize| SharedBytes::new(storage.clone(), start + from..start + from + len);
+        assert!(Buffer::<Line>::shared(part(0, 128)).is_some());
+        assert!(Buffer::<Line>::shared(part(0, 100)).is_none());
+        assert!(Buffer::<Line>::shared(part(1, 128)).is_none());
     }
 }

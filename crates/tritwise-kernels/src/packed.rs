@@ -1,7 +1,8 @@
 //! Ternary matrices in the layout the integer kernels read.
 
-use tritwise_tensor::{Scales, TernaryMatrix};
+use tritwise_tensor::{Bytes, Scales, TernaryEncoding, TernaryMatrix};
 
+use crate::PackError;
 use crate::arch::{Layout, Line, Panels};
 use crate::memory::Buffer;
 use crate::parallel::{Pool, for_each_shard};
@@ -41,6 +42,9 @@ pub(crate) enum PackedScales {
     },
 }
 
+/// Lines that a thread copies at a time: a mebibyte.
+const COPY_LINES: usize = 1 << 14;
+
 impl PackedMatrix {
     /// Packs `weights` as `layout` on all threads of `pool`, or in two bits if
     /// it is too wide for `layout`.
@@ -52,7 +56,51 @@ impl PackedMatrix {
         let (rows, cols) = (weights.rows(), weights.cols());
         let layout = if cols <= layout.max_cols() { layout } else { Layout::TwoBit };
         let scales = PackedScales::new(weights.scales(), layout, rows, cols);
+        if (layout, weights.encoding()) == (Layout::Base3, TernaryEncoding::Base3) {
+            return Self::from_lines(layout, rows, cols, scales, pool, weights.bytes());
+        }
         Self::from_rows(layout, rows, cols, scales, pool, &|row, trits| weights.read_row(row, trits))
+    }
+
+    /// Copies lines that already lie as `layout` has them, from the first of `bytes`.
+    fn from_lines(layout: Layout, rows: usize, cols: usize, scales: PackedScales, pool: &Pool, bytes: &[u8]) -> Self {
+        let lines_per_panel = cols.div_ceil(layout.cols());
+        let mut lines = Buffer::<Line>::zeroed(rows.div_ceil(layout.rows()) * lines_per_panel);
+        let (from, _) = bytes.as_chunks();
+        for_each_shard(pool, &mut lines, COPY_LINES, &|i, lines| {
+            for (line, from) in lines.iter_mut().zip(&from[i * COPY_LINES..]) {
+                *line = Line(*from);
+            }
+        });
+        Self { layout, rows, cols, lines_per_panel, lines, scales }
+    }
+
+    /// Takes `weights` as they lie in their file, without a copy, if one of `layouts` is that of the file.
+    ///
+    /// # Errors
+    /// None is, or the bytes are no file's.
+    pub(crate) fn in_place(weights: &TernaryMatrix<'_>, layouts: &[Layout]) -> Result<Self, PackError> {
+        let (rows, cols) = (weights.rows(), weights.cols());
+        let refuse = |what: String| {
+            Err(PackError(format!("{what}; open the file without in-place mode, or convert it to BASE3 (with VBMI)")))
+        };
+        let Bytes::Shared(bytes) = weights.bytes() else {
+            return refuse(format!("{weights:?} was decoded from its file and cannot be computed with there"));
+        };
+        let layout = match weights.encoding() {
+            TernaryEncoding::Base3 => Layout::Base3,
+            other => return refuse(format!("{other} cannot be computed with as it lies in a file")),
+        };
+        if !layouts.contains(&layout) || cols > layout.max_cols() {
+            return refuse(format!("this instruction set has no kernels for {} of {cols} columns", weights.encoding()));
+        }
+        let lines_per_panel = cols.div_ceil(layout.cols());
+        let codes = rows.div_ceil(layout.rows()) * lines_per_panel * size_of::<Line>();
+        let Some(lines) = Buffer::shared(bytes.slice(0..codes)) else {
+            return refuse("the tensor does not begin at a multiple of 64 bytes in the file".into());
+        };
+        let scales = PackedScales::new(weights.scales(), layout, rows, cols);
+        Ok(Self { layout, rows, cols, lines_per_panel, lines, scales })
     }
 
     /// Packs the rows that `read_row` writes as trits.
@@ -232,6 +280,7 @@ mod tests {
         let values = (0..2 * rows).map(|i| (i + 1) as f32 / 2.0).collect();
         for (encoding, scales) in [
             (TernaryEncoding::I2S(Default::default()), Scales::Tensor(0.5)),
+            (TernaryEncoding::Base3, Scales::Tensor(0.5)),
             (TernaryEncoding::Tq2_0, Scales::Groups { cols: 256, values }),
         ] {
             let bytes = encoding.encode(&trits, rows, cols, &scales).unwrap();

@@ -73,8 +73,8 @@ fn a_token_after_the_first_allocates_nothing() {
             let table = cpu.head(&DenseMatrix::new(DenseEncoding::F16, VOCAB, HIDDEN, bytes).unwrap(), true);
             let norm = cpu.norm(&vec![1.0; HIDDEN], config.norm_eps);
             let qkv = [matrix(HIDDEN, HIDDEN), matrix(HIDDEN / 2, HIDDEN), matrix(HIDDEN / 2, HIDDEN)];
-            let qkv = qkv.map(|matrix| cpu.pack(&matrix));
-            let gate_up = [0; 2].map(|_| cpu.pack(&matrix(FFN, HIDDEN)));
+            let qkv = qkv.map(|matrix| cpu.pack(&matrix).unwrap());
+            let gate_up = [0; 2].map(|_| cpu.pack(&matrix(FFN, HIDDEN)).unwrap());
             let rotary = cpu.rotary(&config.rope, config.head_dim, config.context);
             let mut cache = cpu.cache(&config, config.context);
             let (mut x, mut quantized) = (cpu.rows(HIDDEN), cpu.quantized(HIDDEN));

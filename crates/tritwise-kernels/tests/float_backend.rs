@@ -432,7 +432,7 @@ fn what_is_not_a_number_reaches_the_logits() {
             let mut q = cpu.quantized(256);
             cpu.quantize(&x, None, &mut q);
             let mut y = cpu.rows(256);
-            cpu.matmul(&q, &[&cpu.pack(&matrix)], &mut [&mut y]);
+            cpu.matmul(&q, &[&cpu.pack(&matrix).unwrap()], &mut [&mut y]);
             assert!(y.row(1).iter().all(|y| y.is_nan()), "{}: all of the row", cpu.isa().name());
             assert!(y.row(0).iter().chain(y.row(2)).all(|y| y.is_finite()), "and of no other");
             let mut logits = vec![0.0; 3 * 40];

@@ -82,7 +82,8 @@ fn gguf_files_keep_every_row_and_their_metadata() {
             let metadata = written.describe().metadata;
             let value = |key: &str| metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());
             assert_eq!((value("general.name"), value("general.license")), (Some("\"test\""), Some("\"mit\"")));
-            assert_eq!(value("general.alignment"), None);
+            let alignment = (linear == TernaryEncoding::Base3).then_some("64");
+            assert_eq!(value("general.alignment"), alignment);
         }
         let mut conversion = to(I2S);
         (conversion.name, conversion.without_tokenizer) = (Some("other".to_owned()), true);

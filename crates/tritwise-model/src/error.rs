@@ -1,6 +1,7 @@
 //! What can go wrong between a checkpoint and its logits.
 
-use tritwise_tensor::CheckpointError;
+use tritwise_kernels::PackError;
+use tritwise_tensor::{CheckpointError, TensorId};
 
 /// Why a model could not be built or a forward call could not run.
 ///
@@ -11,6 +12,14 @@ pub enum Error {
     /// A tensor is missing, surplus, or not what the graph needs.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The backend cannot compute with a matrix in the way it was asked to.
+    #[error("{tensor}: {source}")]
+    Pack {
+        /// The matrix.
+        tensor: TensorId,
+        /// What the backend found, and what to do.
+        source: PackError,
+    },
     /// The hyperparameters contradict each other.
     #[error("the model's configuration does not fit together: {0}")]
     Config(String),

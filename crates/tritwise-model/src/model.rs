@@ -163,7 +163,9 @@ impl<B: Backend> Layer<B> {
         };
         let sub_norm = |tensor, width| config.sub_norms.then(|| norm(tensor, width)).transpose();
         let matrix = |tensor, rows, cols| -> Result<B::Matrix, Error> {
-            Ok(backend.pack(&checkpoint.ternary(TensorId::Layer(index, tensor), rows, cols)?))
+            let tensor = TensorId::Layer(index, tensor);
+            let packed = backend.pack(&checkpoint.ternary(tensor, rows, cols)?);
+            packed.map_err(|source| Error::Pack { tensor, source })
         };
         let (hidden, ffn) = (config.hidden, config.ffn);
         let q_width = config.heads * config.head_dim;

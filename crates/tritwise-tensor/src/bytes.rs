@@ -62,6 +62,17 @@ impl SharedBytes {
         Self { storage, range }
     }
 
+    /// Bytes `range` of these.
+    ///
+    /// # Panics
+    /// The range is not in them.
+    pub fn slice(&self, range: Range<usize>) -> Self {
+        let len = self.range.len();
+        assert!(range.start <= range.end && range.end <= len, "bytes {range:?} of {len}");
+        let start = self.range.start;
+        Self { storage: Arc::clone(&self.storage), range: start + range.start..start + range.end }
+    }
+
     /// [`Storage::release`] for a range that is counted from the first of these bytes.
     pub fn release(&self, range: Range<usize>) {
         let end = self.range.len().min(range.end);
@@ -169,11 +180,15 @@ mod tests {
         let pages = Arc::new(Pages((0..100).collect(), Mutex::default()));
         let part = Bytes::from(SharedBytes::new(pages.clone(), 10..30));
         assert_eq!(*part, (10..30).collect::<Vec<u8>>());
+        if let Bytes::Shared(part) = &part {
+            assert_eq!(*part.slice(3..6), [13, 14, 15]);
+            part.slice(3..6).slice(1..3).release(0..9);
+        }
         part.release(0..5);
         part.release(15..500);
         part.release(20..21);
         part.release(7..7);
-        assert_eq!(*pages.1.lock().unwrap(), [10..15, 25..30]);
+        assert_eq!(*pages.1.lock().unwrap(), [14..16, 10..15, 25..30]);
     }
 
     #[test]

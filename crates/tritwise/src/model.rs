@@ -111,6 +111,7 @@ pub struct ModelBuilder {
     context: Option<usize>,
     kv: KvType,
     head: HeadMode,
+    in_place: bool,
     options: Options,
     progress: Option<Box<dyn FnMut(Progress)>>,
 }
@@ -167,6 +168,14 @@ impl ModelBuilder {
         self
     }
 
+    /// Whether weights stay in the file's pages and are computed with there: next to no
+    /// memory of the process's own, for files in BASE3 where the CPU has AVX-512 VBMI.
+    /// The head is then read whole. By default weights are packed.
+    pub fn in_place(mut self, in_place: bool) -> Self {
+        self.in_place = in_place;
+        self
+    }
+
     /// The byte order of I2_S tensors, for files from builds that wrote
     /// another than the published one: the file itself does not say.
     pub fn i2s_layout(mut self, layout: I2sLayout) -> Self {
@@ -209,7 +218,7 @@ impl ModelBuilder {
     }
 
     fn load(self, source: &Source, start: Instant) -> Result<Model, Error> {
-        let mut cpu = CpuBackend::builder().from_env().kv(self.kv).head(self.head);
+        let mut cpu = CpuBackend::builder().from_env().kv(self.kv).head(self.head).in_place(self.in_place);
         if let Some(threads) = self.threads {
             cpu = cpu.threads(threads);
         }
@@ -260,6 +269,7 @@ impl fmt::Debug for ModelBuilder {
             .field("context", &self.context)
             .field("kv", &self.kv)
             .field("head", &self.head)
+            .field("in_place", &self.in_place)
             .field("options", &self.options)
             .finish_non_exhaustive()
     }

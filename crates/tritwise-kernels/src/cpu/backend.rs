@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tritwise_tensor::{Activation, Config, DenseMatrix, Rope, TernaryMatrix};
 
-use crate::{Backend, HeadReads, Keep, PackedMatrix};
+use crate::{Backend, HeadReads, Keep, PackError, PackedMatrix};
 
 use super::{
     Cache, CpuBackend, Norm, Quantized, Rotary, Rows, Table, attend, elementwise, head, matmul, quantize, rope,
@@ -19,18 +19,21 @@ impl Backend for CpuBackend {
     type Rotary = Rotary;
     type Cache = Cache;
 
-    fn pack(&self, weights: &TernaryMatrix<'_>) -> PackedMatrix {
+    fn pack(&self, weights: &TernaryMatrix<'_>) -> Result<PackedMatrix, PackError> {
+        if self.in_place {
+            return PackedMatrix::in_place(weights, self.isa.layouts());
+        }
         let packed = PackedMatrix::pack(weights, self.layout, &self.pool);
         weights.bytes().release(0..weights.bytes().len());
-        packed
+        Ok(packed)
     }
 
     fn table(&self, weights: &DenseMatrix<'_>) -> Table {
-        Table::new(weights, &self.pool)
+        Table::new(weights, self.in_place, &self.pool)
     }
 
     fn head(&self, weights: &DenseMatrix<'_>, tied: bool) -> Table {
-        Table::head(self.isa, &self.pool, self.head, weights, tied)
+        Table::head(self.isa, &self.pool, self.head, weights, tied, self.in_place)
     }
 
     fn matrix_bytes(&self, matrix: &PackedMatrix) -> usize {

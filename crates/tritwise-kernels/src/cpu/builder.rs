@@ -23,6 +23,7 @@ pub struct CpuBuilder {
     layout: Option<String>,
     kv: KvType,
     head: HeadMode,
+    in_place: bool,
 }
 
 /// Why a [`CpuBackend`] could not be built.
@@ -97,6 +98,19 @@ impl CpuBuilder {
         self
     }
 
+    /// Whether weights stay where they lie in a mapped file, and are computed with there.
+    ///
+    /// It takes next to no memory beside the system's cache of the file, and no time to pack.
+    /// Ternary matrices must be in an encoding whose order is a kernel's (BASE3 where the
+    /// CPU has AVX-512 VBMI); others are refused by [`pack`](crate::Backend::pack). It changes
+    /// not a bit of any result. A head that was to be screened is read whole: its sketch would
+    /// take memory. By default weights are packed.
+    #[must_use]
+    pub fn in_place(mut self, in_place: bool) -> Self {
+        self.in_place = in_place;
+        self
+    }
+
     /// Forces an instruction set by its name: `scalar`, `x86_64-avx2`, `x86_64-avx512vnni`.
     #[must_use]
     pub fn isa(mut self, name: impl Into<String>) -> Self {
@@ -165,6 +179,7 @@ impl CpuBuilder {
             decode_pool: all.limited_to(decode_threads),
             kv: self.kv,
             head: self.head,
+            in_place: self.in_place,
             head_input: Default::default(),
         })
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use tritwise_tensor::{DenseEncoding, DenseMatrix};
+use tritwise_tensor::{Bytes, DenseEncoding, DenseMatrix};
 
 use crate::arch::{Isa, TableRows};
 use crate::memory::Buffer;
@@ -78,23 +78,27 @@ enum Head {
 }
 
 impl Table {
-    /// Copies the file's bytes on all threads: most of the time goes into
-    /// touching pages, of the file as of the copy. The file's are released as
-    /// they are copied, so that no table is in memory twice.
-    pub(super) fn new(weights: &DenseMatrix<'_>, pool: &Pool) -> Self {
-        let from = weights.bytes();
-        let mut bytes = Buffer::zeroed(from.len());
-        for_each_shard(pool, &mut bytes, COPY_BYTES, &|i, to: &mut [u8]| {
-            let piece = i * COPY_BYTES..i * COPY_BYTES + to.len();
-            to.copy_from_slice(&from[piece.clone()]);
-            from.release(piece);
-        });
+    /// Copies the file's bytes. In place, bytes that are a file's are not copied.
+    pub(super) fn new(weights: &DenseMatrix<'_>, in_place: bool, pool: &Pool) -> Self {
+        let bytes = match weights.bytes() {
+            Bytes::Shared(shared) if in_place => Buffer::shared(shared.clone()),
+            _ => None,
+        };
+        let bytes = bytes.unwrap_or_else(|| copy(weights.bytes(), pool));
         let (encoding, rows, cols) = (weights.encoding(), weights.rows(), weights.cols());
         Self { encoding, rows, cols, bytes, head: Head::Full }
     }
 
     /// A table that will be multiplied with, and looked up in if it is `tied`.
-    pub(super) fn head(isa: &dyn Isa, pool: &Pool, mode: HeadMode, weights: &DenseMatrix<'_>, tied: bool) -> Self {
+    /// In place there is no sketch, which would take memory.
+    pub(super) fn head(
+        isa: &dyn Isa,
+        pool: &Pool,
+        mode: HeadMode,
+        weights: &DenseMatrix<'_>,
+        tied: bool,
+        in_place: bool,
+    ) -> Self {
         let rounded = match mode {
             HeadMode::Q8_0 => Self::rounded(pool, weights, DenseEncoding::Q8_0),
             HeadMode::Q6K => Self::rounded(pool, weights, DenseEncoding::Q6K),
@@ -104,10 +108,11 @@ impl Table {
             if !tied {
                 return rounded;
             }
-            return Self { head: Head::Rounded(Box::new(rounded)), ..Self::new(weights, pool) };
+            return Self { head: Head::Rounded(Box::new(rounded)), ..Self::new(weights, in_place, pool) };
         }
-        let mut table = Self::new(weights, pool);
-        if mode == HeadMode::Screened && is_plain(table.encoding) && table.bytes.len() >= SKETCH_MIN_BYTES {
+        let mut table = Self::new(weights, in_place, pool);
+        if mode == HeadMode::Screened && !in_place && is_plain(table.encoding) && table.bytes.len() >= SKETCH_MIN_BYTES
+        {
             table.head = Sketch::new(isa, pool, table.as_rows()).map_or(Head::Full, |s| Head::Screened(Box::new(s)));
         }
         table
@@ -174,6 +179,19 @@ impl Table {
 /// Whether a weight is a number of its own rather than part of a block.
 fn is_plain(encoding: DenseEncoding) -> bool {
     matches!(encoding, DenseEncoding::F32 | DenseEncoding::F16 | DenseEncoding::Bf16)
+}
+
+/// Copies a table on all threads: most of the time goes into touching pages, of the
+/// file as of the copy. The file's are released as they are copied, so that no
+/// table is in memory twice.
+fn copy(from: &Bytes<'_>, pool: &Pool) -> Buffer<u8> {
+    let mut bytes = Buffer::zeroed(from.len());
+    for_each_shard(pool, &mut bytes, COPY_BYTES, &|i, to: &mut [u8]| {
+        let piece = i * COPY_BYTES..i * COPY_BYTES + to.len();
+        to.copy_from_slice(&from[piece.clone()]);
+        from.release(piece);
+    });
+    bytes
 }
 
 /// Makes `out` the rows of `table` that belong to `tokens`.

@@ -46,6 +46,7 @@ pub struct CpuBackend {
     decode_pool: Pool,
     kv: KvType,
     head: HeadMode,
+    in_place: bool,
     head_input: head::HeadInput,
 }
 

@@ -129,7 +129,9 @@ impl Builder<'_> {
             other => {
                 return Err(file_error(
                     self.source.name(),
-                    format_args!("cannot be converted to {other}: GGUF files hold I2_S in layout A, TQ1_0, TQ2_0 or BASE3"),
+                    format_args!(
+                        "cannot be converted to {other}: GGUF files hold I2_S in layout A, TQ1_0, TQ2_0 or BASE3"
+                    ),
                 ));
             }
         }

@@ -100,8 +100,7 @@ fn refuses_bytes_that_are_no_five_trits() {
     for (byte, value, row) in [(0, 243, 0), (63, 255, 15), (3 * 64 + 4, 250, 81), (6 * 64 + 191, 243, 175)] {
         let mut damaged = bytes.clone();
         damaged[byte] = value;
-        let sentence =
-            format!("row {row}: a byte is {value}, and five trits make 242 at most; is the file damaged?");
+        let sentence = format!("row {row}: a byte is {value}, and five trits make 242 at most; is the file damaged?");
         refused(open(encoding, rows, cols, &damaged), &sentence);
     }
 }

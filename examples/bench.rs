@@ -62,7 +62,7 @@ struct Args {
     /// Numbers in which keys and values are kept [default: f16].
     #[arg(long, value_enum, value_name = "TYPE", value_delimiter = ',')]
     kv_type: Vec<Kv>,
-    /// Compute with the weights where they lie in the file (BASE3), in pages that the system's cache has anyway.
+    /// Compute with the weights where they lie in the file (I2_S, BASE3), in pages that the system's cache has anyway.
     #[arg(long)]
     in_place: bool,
     /// Repetitions of each measurement.

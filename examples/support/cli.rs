@@ -49,7 +49,7 @@ pub struct Compute {
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = Kv::F16)]
     pub kv: Kv,
     /// Compute with the weights where they lie in the file, in next to no memory of the process's own
-    /// (BASE3, where the CPU has AVX-512 VBMI).
+    /// (I2_S; BASE3, where the CPU has AVX-512 VBMI).
     #[arg(long)]
     pub in_place: bool,
     /// Byte order of I2_S tensors, for files that were not written as the published ones are.

@@ -17,8 +17,6 @@ use bytemuck::Pod;
 use memmap2::MmapMut;
 use tritwise_tensor::SharedBytes;
 
-use crate::arch::Line;
-
 /// Bytes from which a buffer is mapped on its own. Less than a large page, because
 /// the system joins neighbouring mappings and a matrix of a small model is no larger.
 const LARGE: usize = 1 << 20;
@@ -30,9 +28,13 @@ pub(crate) struct Buffer<T> {
     elements: PhantomData<T>,
 }
 
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+struct CacheLine([u8; 64]);
+
 enum Memory {
-    /// [`Line`]s, whose alignment does the work, so that this needs no `unsafe`.
-    Lines(Vec<Line>),
+    /// Cache lines, whose alignment does the work, so that this needs no `unsafe`.
+    Lines(Vec<CacheLine>),
     /// Whole pages.
     Pages(MmapMut),
     /// What somebody else keeps, aligned for the elements.
@@ -46,12 +48,12 @@ impl<T: Pod> Buffer<T> {
     /// `T` is wider than a line or its size does not divide one.
     pub(crate) fn zeroed(len: usize) -> Self {
         let per_line = const {
-            assert!(size_of::<T>() > 0 && size_of::<Line>().is_multiple_of(size_of::<T>()));
-            size_of::<Line>() / size_of::<T>()
+            assert!(size_of::<T>() > 0 && size_of::<CacheLine>().is_multiple_of(size_of::<T>()));
+            size_of::<CacheLine>() / size_of::<T>()
         };
         let lines = len.div_ceil(per_line);
-        let memory =
-            pages(lines * size_of::<Line>()).map_or_else(|| Memory::Lines(vec![Line([0; 64]); lines]), Memory::Pages);
+        let memory = pages(lines * size_of::<CacheLine>())
+            .map_or_else(|| Memory::Lines(vec![CacheLine([0; 64]); lines]), Memory::Pages);
         Self { memory, len, elements: PhantomData }
     }
 
@@ -130,6 +132,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::arch::Line;
 
     #[test]
     fn begins_a_line_and_is_zero() {

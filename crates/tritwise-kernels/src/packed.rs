@@ -1,6 +1,6 @@
 //! Ternary matrices in the layout the integer kernels read.
 
-use tritwise_tensor::{Bytes, Scales, TernaryEncoding, TernaryMatrix};
+use tritwise_tensor::{Bytes, I2sLayout, Scales, TernaryEncoding, TernaryMatrix};
 
 use crate::PackError;
 use crate::arch::{Layout, Line, Panels};
@@ -82,22 +82,30 @@ impl PackedMatrix {
     pub(crate) fn in_place(weights: &TernaryMatrix<'_>, layouts: &[Layout]) -> Result<Self, PackError> {
         let (rows, cols) = (weights.rows(), weights.cols());
         let refuse = |what: String| {
-            Err(PackError(format!("{what}; open the file without in-place mode, or convert it to BASE3 (with VBMI)")))
+            Err(PackError(format!("{what}; open the file without in-place mode, or convert it to one that can be")))
         };
         let Bytes::Shared(bytes) = weights.bytes() else {
             return refuse(format!("{weights:?} was decoded from its file and cannot be computed with there"));
         };
         let layout = match weights.encoding() {
             TernaryEncoding::Base3 => Layout::Base3,
-            other => return refuse(format!("{other} cannot be computed with as it lies in a file")),
+            TernaryEncoding::I2S(I2sLayout::A) if cols.is_multiple_of(Layout::Rows.cols()) => Layout::Rows,
+            other => {
+                return refuse(format!(
+                    "{other} of {cols} columns cannot be computed with as it lies in a file: BASE3 can, and I2_S (in \
+                     layout A) of a multiple of {}",
+                    Layout::Rows.cols()
+                ));
+            }
         };
-        if !layouts.contains(&layout) || cols > layout.max_cols() {
+        let kernels = layout == Layout::Rows || layouts.contains(&layout);
+        if !kernels || cols > layout.max_cols() {
             return refuse(format!("this instruction set has no kernels for {} of {cols} columns", weights.encoding()));
         }
         let lines_per_panel = cols.div_ceil(layout.cols());
         let codes = rows.div_ceil(layout.rows()) * lines_per_panel * size_of::<Line>();
         let Some(lines) = Buffer::shared(bytes.slice(0..codes)) else {
-            return refuse("the tensor does not begin at a multiple of 64 bytes in the file".into());
+            return refuse("its bytes do not begin at a multiple of 32".into());
         };
         let scales = PackedScales::new(weights.scales(), layout, rows, cols);
         Ok(Self { layout, rows, cols, lines_per_panel, lines, scales })
@@ -126,6 +134,7 @@ impl PackedMatrix {
                 match layout {
                     Layout::TwoBit => add_two_bit(&trits, row, lines),
                     Layout::Base3 => add_base3(&trits, row, lines),
+                    Layout::Rows => unreachable!("not a layout that weights are packed to"),
                 }
             }
         });

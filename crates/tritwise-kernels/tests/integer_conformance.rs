@@ -62,11 +62,14 @@ impl Case {
                 };
                 lines.push(Line(std::array::from_fn(|byte| {
                     let (lane, j) = (byte / 4, byte % 4);
+                    // Four columns 32 apart, lowest bits last.
+                    let plane = |field: usize| code(0, byte / 32 * 128 + byte % 32 + 32 * field) << (6 - 2 * field);
                     match self.layout {
                         // Columns j, 4 + j, 8 + j and 12 + j of a row, lowest bits first.
                         Layout::TwoBit => (0..4).map(|field| code(lane, 4 * field + j) << (2 * field)).sum(),
                         // Rows 16 apart, the last one the highest digit.
                         Layout::Base3 => (0..5).rev().fold(0, |byte, digit| 3 * byte + code(16 * digit + lane, j)),
+                        Layout::Rows => (0..4).map(plane).sum(),
                         layout => panic!("no drawing of {layout:?}"),
                     }
                 })));
@@ -122,15 +125,15 @@ fn instruction_sets() -> Vec<&'static dyn Isa> {
     all
 }
 
-/// Each with each of its layouts.
+/// Each with each of its layouts, and the one that needs no packing.
 fn kernels() -> Vec<(&'static dyn Isa, Layout)> {
-    let pairs = instruction_sets().into_iter().flat_map(|isa| isa.layouts().iter().map(move |layout| (isa, *layout)));
-    pairs.collect()
+    let layouts = |isa: &'static dyn Isa| isa.layouts().iter().chain(&[Layout::Rows]).map(move |layout| (isa, *layout));
+    instruction_sets().into_iter().flat_map(layouts).collect()
 }
 
 /// The largest code that a layout can hold; only 0, 1 and 2 occur in matrices.
 fn max_code(layout: Layout) -> u8 {
-    if layout == Layout::TwoBit { 3 } else { 2 }
+    if layout == Layout::Base3 { 2 } else { 3 }
 }
 
 fn cases(layout: Layout) -> impl Strategy<Value = Case> {

@@ -53,6 +53,19 @@ fn logits_are_those_of_packed_weights() {
 }
 
 #[test]
+fn i2s_is_computed_with_row_by_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = converted(folder.path(), TernaryEncoding::I2S(Default::default()));
+    let expected = logits(Model::builder().isa("scalar").layout("2bit").threads(1), &path, 40);
+    for isa in arch::available() {
+        for (threads, cut) in [(1, 40), (2, 1), (2, 7)] {
+            let builder = Model::builder().isa(isa.name()).threads(threads).in_place(true);
+            assert!(logits(builder, &path, cut) == expected, "{}", isa.name());
+        }
+    }
+}
+
+#[test]
 fn what_has_no_kernel_is_refused_with_the_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let path = converted(folder.path(), TernaryEncoding::Base3);

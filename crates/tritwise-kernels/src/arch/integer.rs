@@ -44,7 +44,8 @@ impl<'a> Activations<'a> {
 /// Results are exact, in any order of addition, up to [`Layout::max_cols`]
 /// columns.
 pub trait IntegerOps: Sealed {
-    /// The layouts that this instruction set has kernels for, its fastest first.
+    /// The layouts that weights are packed to for this instruction set, its fastest first. It has
+    /// kernels for these and for [`Layout::Rows`].
     fn layouts(&self) -> &'static [Layout];
 
     /// `out[r] = Σ_c code[r][c] · x[c]` for every row of every panel.

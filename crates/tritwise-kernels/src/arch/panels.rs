@@ -26,10 +26,20 @@ pub enum Layout {
     /// activation. A kernel may then multiply the *byte*, or any function of it,
     /// and take the five rows' sums apart at the end.
     Base3,
+    /// Two bits a code, row after row, as I2_S has them in files (its layout A): a line is
+    /// 1 row × 256 columns.
+    ///
+    /// ```text
+    /// byte 32b + j:   bits 7..6          5..4            3..2            1..0
+    /// column          128b + j   128b + 32 + j   128b + 64 + j   128b + 96 + j
+    /// ```
+    ///
+    /// Weights are not packed to this layout, but computed with in it where they lie.
+    Rows,
 }
 
 impl Layout {
-    /// Every layout.
+    /// The layouts that weights are packed to.
     pub const ALL: [Self; 2] = [Self::TwoBit, Self::Base3];
 
     /// The name by which it is forced and reported.
@@ -37,6 +47,7 @@ impl Layout {
         match self {
             Self::TwoBit => "2bit",
             Self::Base3 => "base3",
+            Self::Rows => "rows",
         }
     }
 
@@ -46,6 +57,7 @@ impl Layout {
         match self {
             Self::TwoBit => 16,
             Self::Base3 => 80,
+            Self::Rows => 1,
         }
     }
 
@@ -55,6 +67,7 @@ impl Layout {
         match self {
             Self::TwoBit => 16,
             Self::Base3 => 4,
+            Self::Rows => 256,
         }
     }
 
@@ -65,15 +78,18 @@ impl Layout {
     /// of code 2 must, because a kernel takes five sums apart by shifts.
     pub const fn max_cols(self) -> usize {
         match self {
-            Self::TwoBit => i32::MAX as usize / (3 * 128),
+            Self::TwoBit | Self::Rows => i32::MAX as usize / (3 * 128),
             Self::Base3 => i32::MAX as usize / (16 * 2 * 128),
         }
     }
 }
 
 /// 64 bytes of codes, the unit of every [`Layout`].
+///
+/// Packed lines begin where a cache line does. Those of a file may begin half way, because
+/// GGUF files align tensors to 32 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
+#[repr(C, align(32))]
 pub struct Line(pub [u8; 64]);
 
 impl Line {
@@ -86,6 +102,10 @@ impl Line {
         match layout {
             Layout::TwoBit => (self.0[4 * row + col % 4] >> (2 * (col / 4))) & 3,
             Layout::Base3 => self.0[4 * (row % 16) + col] / [1, 3, 9, 27, 81][row / 16] % 3,
+            Layout::Rows => {
+                assert_eq!(row, 0, "a line of one row");
+                (self.0[col / 128 * 32 + col % 32] >> (6 - 2 * (col % 128 / 32))) & 3
+            }
         }
     }
 }

@@ -10,6 +10,7 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
+use super::super::rows;
 use super::{Avx2, vnni};
 use crate::arch::{Activations, IntegerOps, Layout, Line, Panels};
 
@@ -24,7 +25,7 @@ impl IntegerOps for Avx2 {
 
     fn gemv(&self, panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
         assert_eq!(x.len(), panels.cols(), "one activation per column");
-        if !self.vnni {
+        if !self.vnni || panels.layout() == Layout::Rows {
             return self.gemm(panels, Activations::new(x, x.len(), 1), out);
         }
         assert_eq!(panels.layout(), Layout::TwoBit, "a layout with kernels");
@@ -34,8 +35,12 @@ impl IntegerOps for Avx2 {
     }
 
     fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-        assert_eq!(panels.layout(), Layout::TwoBit, "a layout with kernels");
         assert_eq!(out.len(), x.tokens() * panels.rows(), "one sum per token and row");
+        if panels.layout() == Layout::Rows {
+            // SAFETY: `self` exists only where `detect` found these features.
+            return unsafe { rows::gemm(panels, x, out) };
+        }
+        assert_eq!(panels.layout(), Layout::TwoBit, "a layout with kernels");
         if self.vnni {
             // SAFETY: `vnni` tells that `detect_vnni` found these features.
             return unsafe { vnni::gemm(panels, x, out) };

@@ -8,6 +8,7 @@
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
+use super::super::rows;
 use super::{Avx512Vnni, base3, two_bit};
 use crate::arch::{Activations, IntegerOps, Layout, Panels};
 
@@ -27,6 +28,8 @@ impl IntegerOps for Avx512Vnni {
                 // SAFETY: as above, and `vbmi` tells that `detect` found that feature too.
                 unsafe { base3::gemv(panels, x, out) }
             }
+            // SAFETY: AVX2 is among these features.
+            Layout::Rows => unsafe { rows::gemm(panels, Activations::new(x, x.len(), 1), out) },
         }
     }
 
@@ -40,6 +43,8 @@ impl IntegerOps for Avx512Vnni {
                 // SAFETY: as above, and `vbmi` tells that `detect` found that feature too.
                 unsafe { base3::gemm(panels, x, out) }
             }
+            // SAFETY: AVX2 is among these features.
+            Layout::Rows => unsafe { rows::gemm(panels, x, out) },
         }
     }
 

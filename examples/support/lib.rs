@@ -6,6 +6,7 @@ mod cli;
 pub mod dummy;
 pub mod machine;
 pub mod measure;
+pub mod plant;
 pub mod record;
 pub mod setup;
 pub mod speed_model;

@@ -25,7 +25,7 @@ use super::{Quantized, Rows};
 /// Matrices that one parallel region takes at most; q, k and v are three.
 const MATRICES: usize = 4;
 
-/// Rows that a kernel call takes at most: five panels of 16, one of 80.
+/// Rows that a kernel call takes at most for that many tokens: four panels of 16, one of 80.
 const CALL_ROWS: usize = 80;
 
 /// Tokens that a kernel call takes at most: some tiles of each kernel (12, 5 or 4
@@ -54,6 +54,7 @@ pub(super) fn matmul(isa: &dyn Isa, pool: &Pool, x: &Quantized, weights: &[&Pack
         assert_eq!(out.width(), weights.rows(), "output features");
         out.set_tokens(x.tokens());
     }
+    let one = x.tokens() == 1;
     for (weights, outs) in weights.chunks(MATRICES).zip(outs.chunks_mut(MATRICES)) {
         let mut outs = outs.iter_mut().zip(weights);
         let outs: [Option<ColumnShards<'_, f32>>; MATRICES] = std::array::from_fn(|_| {
@@ -65,7 +66,8 @@ pub(super) fn matmul(isa: &dyn Isa, pool: &Pool, x: &Quantized, weights: &[&Pack
         let region = |_worker| {
             let mut sums: Sums = [0; _];
             for (weights, out) in weights.iter().zip(outs.iter().flatten()) {
-                while let Some(mut shard) = out.next() {
+                // One token is bound by memory, several by arithmetic.
+                while let Some(mut shard) = if one { out.next_share(pool.threads()) } else { out.next() } {
                     multiply(isa, x, weights, &mut sums, &mut shard);
                 }
             }
@@ -106,7 +108,12 @@ fn one_scale(
     let panel_rows = weights.layout().rows();
     let first = out.start() / panel_rows;
     let panels = out.len().div_ceil(panel_rows);
-    let call_panels = CALL_ROWS / panel_rows;
+    // As many as there is room for sums, so that one token's weights are one stream.
+    let call_panels = match sums.len() / tokens.len() / panel_rows {
+        1 => 1,
+        // Kernels may take two at a time.
+        panels => panels & !1,
+    };
     for panel in (0..panels).step_by(call_panels) {
         let packed = weights.panels_at(first + panel, call_panels.min(panels - panel));
         let rows = packed.rows();

@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use super::Pool;
@@ -49,11 +50,18 @@ impl Cursor {
 
     /// A number that no other call returned, or `None` when all are out.
     pub(super) fn next(&self) -> Option<usize> {
+        self.next_run(|_left| 1).map(|run| run.start)
+    }
+
+    /// As many numbers that no other call returned as `len` makes of the number that is
+    /// left; at least one, at most those that are left. `None` when all are out.
+    pub(super) fn next_run(&self, len: impl Fn(usize) -> usize) -> Option<Range<usize>> {
+        let end = |next: usize| next + len(self.count - next).clamp(1, self.count - next);
         // Relaxed: the number itself is the only message. What the pieces are
         // made of reached this thread, and what it writes leaves it, through the pool.
-        self.next
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| (next < self.count).then_some(next + 1))
-            .ok()
+        let update = |next| (next < self.count).then(|| end(next));
+        let start = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update).ok()?;
+        Some(start..end(start))
     }
 }
 
@@ -104,9 +112,21 @@ impl<'a, T> ColumnShards<'a, T> {
 
     /// A shard that no other call returned, or `None` when all are out.
     pub(crate) fn next(&self) -> Option<ColumnShard<'_, T>> {
-        let start = self.cursor.next()? * self.shard_cols;
-        let len = self.shard_cols.min(self.width - start);
-        Some(ColumnShard { matrix: self, start, len })
+        self.next_run(|_left| 1)
+    }
+
+    /// Several neighbouring shards as one, for one of `workers`: half of an even share of what is
+    /// left. So a worker begins with a long run, which memory delivers faster than many
+    /// short ones, and the last runs are short, so that all end together.
+    pub(crate) fn next_share(&self, workers: usize) -> Option<ColumnShard<'_, T>> {
+        self.next_run(|left| if workers == 1 { left } else { left / (2 * workers) })
+    }
+
+    fn next_run(&self, len: impl Fn(usize) -> usize) -> Option<ColumnShard<'_, T>> {
+        let run = self.cursor.next_run(len)?;
+        let start = run.start * self.shard_cols;
+        let end = self.width.min(run.end * self.shard_cols);
+        Some(ColumnShard { matrix: self, start, len: end - start })
     }
 }
 
@@ -210,6 +230,29 @@ mod tests {
                     }
                 });
                 assert!(matrix.iter().enumerate().all(|(i, element)| *element == i + 1), "{rows}×{width} by {cols}");
+            }
+        }
+    }
+
+    #[test]
+    fn shares_are_long_first_and_whole_shards() {
+        for workers in 1..=4 {
+            let pool = Pool::new(workers).unwrap();
+            let mut matrix = vec![0; 2 * 1000];
+            let shards = ColumnShards::new(&mut matrix, 1000, 16);
+            let first = shards.next_share(workers).unwrap().len();
+            assert_eq!(first, if workers == 1 { 1000 } else { 63 / (2 * workers) * 16 });
+            pool.run(&|_| {
+                while let Some(mut share) = shards.next_share(workers) {
+                    assert!(share.start().is_multiple_of(16) && share.len() <= 1000 - share.start());
+                    for row in 0..2 {
+                        share.row_mut(row).iter_mut().for_each(|element| *element += 1);
+                    }
+                }
+            });
+            for row in matrix.chunks(1000) {
+                assert!(row[..first].iter().all(|element| *element == 0));
+                assert!(row[first..].iter().all(|element| *element == 1), "{workers} workers");
             }
         }
     }

@@ -5,6 +5,7 @@
 //! instruction set's kernels over slices.
 
 pub mod arch;
+mod arena;
 mod backend;
 pub mod cpu;
 mod memory;

@@ -2,23 +2,25 @@
 //!
 //! Decoding reads all weights once per token, one after the other. In pages of
 //! 4 KiB the hardware looks up an address every 64 lines, and its prefetcher
-//! stops at each page's end; one thread then reads a third less per second. So
+//! stops at each page's end; one thread then reads a tenth less per second. So
 //! a large buffer is mapped on its own and the system is asked to back it with
 //! pages of 2 MiB, where it knows such a thing (`madvise(2)`, `MADV_HUGEPAGE`).
 //!
-//! A buffer can also be part of a mapped file. Nobody sees the difference but for
+//! A buffer can also be part of a chunk that several share ([`crate::arena`]), or of a mapped file. Nobody sees the difference but for
 //! the memory it takes: writing to such a buffer makes a copy first.
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use bytemuck::Pod;
 use memmap2::MmapMut;
 use tritwise_tensor::SharedBytes;
 
-/// Bytes from which a buffer is mapped on its own. Less than a large page, because
-/// the system joins neighbouring mappings and a matrix of a small model is no larger.
+use crate::arena::Chunk;
+
+/// Bytes from which a buffer is mapped on its own.
 const LARGE: usize = 1 << 20;
 
 /// A fixed number of elements, the first of which begins a 64-byte line if they are this process's own.
@@ -37,6 +39,8 @@ enum Memory {
     Lines(Vec<CacheLine>),
     /// Whole pages.
     Pages(MmapMut),
+    /// From that byte of a chunk on.
+    Part(Arc<Chunk>, usize),
     /// What somebody else keeps, aligned for the elements.
     Shared(SharedBytes),
 }
@@ -63,14 +67,19 @@ impl<T: Pod> Buffer<T> {
         Some(Self { memory: Memory::Shared(bytes), len, elements: PhantomData })
     }
 
-    /// Whether the elements are in memory of this process's own.
+    /// The `len` elements from byte `start` of `chunk`.
+    pub(crate) fn part(chunk: Arc<Chunk>, start: usize, len: usize) -> Self {
+        Self { memory: Memory::Part(chunk, start), len, elements: PhantomData }
+    }
+
+    /// Whether nobody else sees the elements.
     pub(crate) fn is_own(&self) -> bool {
-        !matches!(self.memory, Memory::Shared(_))
+        matches!(self.memory, Memory::Lines(_) | Memory::Pages(_))
     }
 }
 
 /// A mapping of at least [`LARGE`] bytes; `None` where there is no such thing.
-fn pages(bytes: usize) -> Option<MmapMut> {
+pub(crate) fn pages(bytes: usize) -> Option<MmapMut> {
     let pages = (bytes >= LARGE).then(|| MmapMut::map_anon(bytes).ok()).flatten()?;
     #[cfg(target_os = "linux")]
     {
@@ -101,6 +110,7 @@ impl<T: Pod> Deref for Buffer<T> {
         let bytes: &[u8] = match &self.memory {
             Memory::Lines(lines) => bytemuck::cast_slice(lines),
             Memory::Pages(pages) => pages,
+            Memory::Part(chunk, start) => &chunk.bytes()[*start..],
             Memory::Shared(bytes) => bytes,
         };
         bytemuck::cast_slice(&bytes[..self.len * size_of::<T>()])
@@ -115,7 +125,7 @@ impl<T: Pod> DerefMut for Buffer<T> {
         let bytes: &mut [u8] = match &mut self.memory {
             Memory::Lines(lines) => bytemuck::cast_slice_mut(lines),
             Memory::Pages(pages) => pages,
-            Memory::Shared(_) => unreachable!("copied above"),
+            Memory::Part(..) | Memory::Shared(_) => unreachable!("copied above"),
         };
         bytemuck::cast_slice_mut(&mut bytes[..self.len * size_of::<T>()])
     }
@@ -129,8 +139,6 @@ impl<T> fmt::Debug for Buffer<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::arch::Line;
 

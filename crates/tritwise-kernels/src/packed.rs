@@ -4,6 +4,7 @@ use tritwise_tensor::{Bytes, I2sLayout, Scales, TernaryEncoding, TernaryMatrix};
 
 use crate::PackError;
 use crate::arch::{Layout, Line, Panels};
+use crate::arena::Arena;
 use crate::memory::Buffer;
 use crate::parallel::{Pool, for_each_shard};
 
@@ -52,25 +53,34 @@ impl PackedMatrix {
     /// # Panics
     /// Scales come in groups that are not whole lines (every published group is
     /// a multiple of 32 columns).
-    pub(crate) fn pack(weights: &TernaryMatrix<'_>, layout: Layout, pool: &Pool) -> Self {
+    pub(crate) fn pack(weights: &TernaryMatrix<'_>, layout: Layout, pool: &Pool, arena: &Arena) -> Self {
         let (rows, cols) = (weights.rows(), weights.cols());
         let layout = if cols <= layout.max_cols() { layout } else { Layout::TwoBit };
         let scales = PackedScales::new(weights.scales(), layout, rows, cols);
         if (layout, weights.encoding()) == (Layout::Base3, TernaryEncoding::Base3) {
-            return Self::from_lines(layout, rows, cols, scales, pool, weights.bytes());
+            return Self::from_lines(layout, rows, cols, scales, pool, arena, weights.bytes());
         }
-        Self::from_rows(layout, rows, cols, scales, pool, &|row, trits| weights.read_row(row, trits))
+        Self::from_rows(layout, rows, cols, scales, pool, arena, &|row, trits| weights.read_row(row, trits))
     }
 
     /// Copies lines that already lie as `layout` has them, from the first of `bytes`.
-    fn from_lines(layout: Layout, rows: usize, cols: usize, scales: PackedScales, pool: &Pool, bytes: &[u8]) -> Self {
+    fn from_lines(
+        layout: Layout,
+        rows: usize,
+        cols: usize,
+        scales: PackedScales,
+        pool: &Pool,
+        arena: &Arena,
+        bytes: &[u8],
+    ) -> Self {
         let lines_per_panel = cols.div_ceil(layout.cols());
-        let mut lines = Buffer::<Line>::zeroed(rows.div_ceil(layout.rows()) * lines_per_panel);
         let (from, _) = bytes.as_chunks();
-        for_each_shard(pool, &mut lines, COPY_LINES, &|i, lines| {
-            for (line, from) in lines.iter_mut().zip(&from[i * COPY_LINES..]) {
-                *line = Line(*from);
-            }
+        let lines = arena.fill(rows.div_ceil(layout.rows()) * lines_per_panel, |lines| {
+            for_each_shard(pool, lines, COPY_LINES, &|i, lines| {
+                for (line, from) in lines.iter_mut().zip(&from[i * COPY_LINES..]) {
+                    *line = Line(*from);
+                }
+            });
         });
         Self { layout, rows, cols, lines_per_panel, lines, scales }
     }
@@ -118,12 +128,12 @@ impl PackedMatrix {
         cols: usize,
         scales: PackedScales,
         pool: &Pool,
+        arena: &Arena,
         read_row: &(dyn Fn(usize, &mut [i8]) + Sync),
     ) -> Self {
         // Never zero, so that an empty matrix still is whole panels.
         let lines_per_panel = cols.div_ceil(layout.cols()).max(1);
-        let mut lines = Buffer::<Line>::zeroed(rows.div_ceil(layout.rows()) * lines_per_panel);
-        for_each_shard(pool, &mut lines, lines_per_panel, &|panel, lines| {
+        let pack_panel = |panel: usize, lines: &mut [Line]| {
             let mut trits = vec![0; lines_per_panel * layout.cols()];
             let first = panel * layout.rows();
             for row in 0..layout.rows() {
@@ -137,6 +147,9 @@ impl PackedMatrix {
                     Layout::Rows => unreachable!("not a layout that weights are packed to"),
                 }
             }
+        };
+        let lines = arena.fill(rows.div_ceil(layout.rows()) * lines_per_panel, |lines| {
+            for_each_shard(pool, lines, lines_per_panel, &pack_panel);
         });
         Self { layout, rows, cols, lines_per_panel, lines, scales }
     }
@@ -158,7 +171,8 @@ impl PackedMatrix {
 
     /// Bytes that a product with this matrix reads.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.lines) + self.scales.bytes()
+        let panels = self.rows.div_ceil(self.layout.rows());
+        panels * self.lines_per_panel * size_of::<Line>() + self.scales.bytes()
     }
 
     /// Lines of each panel.
@@ -261,6 +275,7 @@ mod tests {
                     cols,
                     PackedScales::Tensor(1.0),
                     &Pool::new(threads).unwrap(),
+                    &Arena::default(),
                     &|row, out| {
                         for (col, out) in out.iter_mut().enumerate() {
                             *out = trit(row, col);
@@ -295,7 +310,7 @@ mod tests {
             let bytes = encoding.encode(&trits, rows, cols, &scales).unwrap();
             let matrix = TernaryMatrix::new(encoding, rows, cols, bytes, None).unwrap();
             for layout in Layout::ALL {
-                let packed = PackedMatrix::pack(&matrix, layout, &Pool::new(2).unwrap());
+                let packed = PackedMatrix::pack(&matrix, layout, &Pool::new(2).unwrap(), &Arena::default());
                 let lines = cols / layout.cols();
                 for (i, trit) in trits.iter().enumerate() {
                     let (row, col) = (i / cols, i % cols);
@@ -319,7 +334,7 @@ mod tests {
         let cols = (Layout::Base3.max_cols() + 1).next_multiple_of(128);
         let bytes = vec![0; cols / 4 + 32];
         let matrix = TernaryMatrix::new(TernaryEncoding::I2S(Default::default()), 1, cols, bytes, None).unwrap();
-        let packed = PackedMatrix::pack(&matrix, Layout::Base3, &Pool::new(1).unwrap());
+        let packed = PackedMatrix::pack(&matrix, Layout::Base3, &Pool::new(1).unwrap(), &Arena::default());
         assert_eq!(packed.layout(), Layout::TwoBit);
     }
 
@@ -347,7 +362,15 @@ mod tests {
         for layout in Layout::ALL {
             for (rows, cols) in [(0, 0), (0, 5), (5, 0)] {
                 let scales = PackedScales::Tensor(1.0);
-                let packed = PackedMatrix::from_rows(layout, rows, cols, scales, &Pool::new(1).unwrap(), &|_, _| {});
+                let packed = PackedMatrix::from_rows(
+                    layout,
+                    rows,
+                    cols,
+                    scales,
+                    &Pool::new(1).unwrap(),
+                    &Arena::default(),
+                    &|_, _| {},
+                );
                 assert_eq!((packed.rows(), packed.cols()), (rows, cols));
             }
         }

@@ -23,7 +23,7 @@ impl Backend for CpuBackend {
         if self.in_place {
             return PackedMatrix::in_place(weights, self.isa.layouts());
         }
-        let packed = PackedMatrix::pack(weights, self.layout, &self.pool);
+        let packed = PackedMatrix::pack(weights, self.layout, &self.pool, &self.arena);
         weights.bytes().release(0..weights.bytes().len());
         Ok(packed)
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::num::NonZero;
 
 use crate::arch;
+use crate::arena::Arena;
 use crate::parallel::Pool;
 
 use super::{CpuBackend, HeadMode, KvType, topology};
@@ -178,6 +179,7 @@ impl CpuBuilder {
             pool: all.limited_to(threads),
             decode_pool: all.limited_to(decode_threads),
             kv: self.kv,
+            arena: Arena::default(),
             head: self.head,
             in_place: self.in_place,
             head_input: Default::default(),

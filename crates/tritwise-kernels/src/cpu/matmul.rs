@@ -196,6 +196,7 @@ mod tests {
 
     use super::*;
     use crate::arch::{Layout, available};
+    use crate::arena::Arena;
 
     /// A ternary matrix in plain sight.
     #[derive(Debug, Clone)]
@@ -209,7 +210,7 @@ mod tests {
     impl Plain {
         fn pack(&self, layout: Layout, pool: &Pool) -> PackedMatrix {
             let scales = PackedScales::new(&self.scales, layout, self.rows, self.cols);
-            PackedMatrix::from_rows(layout, self.rows, self.cols, scales, pool, &|row, out| {
+            PackedMatrix::from_rows(layout, self.rows, self.cols, scales, pool, &Arena::default(), &|row, out| {
                 out.copy_from_slice(&self.trits[row * self.cols..][..self.cols]);
             })
         }

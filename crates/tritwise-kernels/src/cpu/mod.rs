@@ -18,6 +18,7 @@ use std::hint;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::arch::{Isa, Layout};
+use crate::arena::Arena;
 use crate::parallel::Pool;
 
 pub use crate::arch::KvType;
@@ -45,6 +46,7 @@ pub struct CpuBackend {
     /// For batches of one token.
     decode_pool: Pool,
     kv: KvType,
+    arena: Arena,
     head: HeadMode,
     in_place: bool,
     head_input: head::HeadInput,

@@ -48,11 +48,6 @@ impl Cursor {
         Self { next: AtomicUsize::new(0), count }
     }
 
-    /// A number that no other call returned, or `None` when all are out.
-    pub(super) fn next(&self) -> Option<usize> {
-        self.next_run(|_left| 1).map(|run| run.start)
-    }
-
     /// As many numbers that no other call returned as `len` makes of the number that is
     /// left; at least one, at most those that are left. `None` when all are out.
     pub(super) fn next_run(&self, len: impl Fn(usize) -> usize) -> Option<Range<usize>> {
@@ -187,8 +182,9 @@ mod tests {
             let seen: Vec<AtomicUsize> = (0..1000).map(|_| AtomicUsize::new(0)).collect();
             let cursor = Cursor::new(seen.len());
             pool.run(&|_| {
-                while let Some(i) = cursor.next() {
-                    seen[i].fetch_add(1, Ordering::Relaxed);
+                while let Some(run) = cursor.next_run(|left| left / 8) {
+                    assert!(!run.is_empty());
+                    run.for_each(|i| drop(seen[i].fetch_add(1, Ordering::Relaxed)));
                 }
             });
             assert!(seen.iter().all(|seen| seen.load(Ordering::Relaxed) == 1));

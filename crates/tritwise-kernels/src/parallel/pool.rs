@@ -352,7 +352,7 @@ mod tests {
             for region in 0..100_000 / 3 {
                 let cursor = Cursor::new(cells.len());
                 pool.run(&|_| {
-                    while let Some(i) = cursor.next() {
+                    while let Some(i) = cursor.next_run(|_left| 1).map(|run| run.start) {
                         assert_eq!(cells[i].load(Ordering::Relaxed), region);
                         cells[i].store(region + 1, Ordering::Relaxed);
                     }
@@ -488,7 +488,7 @@ mod model {
             for region in 0..2 {
                 let cursor = Cursor::new(cells.len());
                 pool.run(&|_| {
-                    while let Some(i) = cursor.next() {
+                    while let Some(i) = cursor.next_run(|_left| 1).map(|run| run.start) {
                         assert_eq!(cells[i].load(Ordering::Relaxed), region);
                         cells[i].store(region + 1, Ordering::Relaxed);
                     }

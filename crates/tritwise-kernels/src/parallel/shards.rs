@@ -184,7 +184,9 @@ mod tests {
             pool.run(&|_| {
                 while let Some(run) = cursor.next_run(|left| left / 8) {
                     assert!(!run.is_empty());
-                    run.for_each(|i| drop(seen[i].fetch_add(1, Ordering::Relaxed)));
+                    for i in run {
+                        seen[i].fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             });
             assert!(seen.iter().all(|seen| seen.load(Ordering::Relaxed) == 1));

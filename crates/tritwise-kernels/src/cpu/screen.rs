@@ -21,7 +21,7 @@ use crate::{HeadReads, Keep};
 
 use super::sketch::Sketch;
 
-/// Rows that a thread screens at a time: 130 KB of the widest published head.
+/// Rows that a thread screens at the least: 130 KB of the widest published head.
 const SCREEN_ROWS: usize = 96;
 
 /// Rows that a thread refines at a time.
@@ -80,7 +80,12 @@ pub(super) fn top_logits(
         *estimates = Buffer::zeroed(sketch.padded_rows());
     }
     let estimates = &mut estimates[..sketch.padded_rows()];
-    for_each_shard(pool, estimates, SCREEN_ROWS, &|shard, out| sketch.screen(isa, probe, shard * SCREEN_ROWS, out));
+    let shards = ColumnShards::new(estimates, sketch.padded_rows(), SCREEN_ROWS);
+    pool.run(&|_worker| {
+        while let Some(mut shard) = shards.next_share(pool.threads()) {
+            sketch.screen(isa, probe, shard.start(), shard.row_mut(0));
+        }
+    });
 
     let (estimates, probe) = (&estimates[..rows], &*probe);
     best_estimates(estimates, wanted, blocks, guesses);

@@ -106,6 +106,7 @@ impl<T: Pod> Clone for Buffer<T> {
 impl<T: Pod> Deref for Buffer<T> {
     type Target = [T];
 
+    #[inline]
     fn deref(&self) -> &[T] {
         let bytes: &[u8] = match &self.memory {
             Memory::Lines(lines) => bytemuck::cast_slice(lines),

@@ -36,7 +36,8 @@ struct Args {
     /// How far the likeliest tokens stand out. `trained` plants, for each of the 128 positions that
     /// bench decodes from an empty cache, 32 rows of an F16 head whose cosines with the hidden vector are
     /// those of the best 32 tokens at one position of a story by the bundled model (whose width is 256);
-    /// all other rows stay random. A screened head then reads what it would for a trained model.
+    /// all other rows stay random. A screened head then finds one token to stand out as far as it
+    /// does in that small model; how far it does in a large one is not known here.
     #[arg(long, value_enum, default_value_t = Margins::Random)]
     margins: Margins,
     /// The same seed writes the same file.

@@ -22,6 +22,9 @@ pub(crate) struct Record {
     rows: Vec<Row>,
 }
 
+/// Bytes per token up to which a third-level cache may hold part of a shape, whose decoding then is not bound by memory alone.
+const CACHED: u64 = 64_000_000;
+
 impl Record {
     pub(crate) fn new(rows: &[Row]) -> Self {
         let mut rows = latest(rows);
@@ -67,7 +70,7 @@ impl Record {
         rows.max_by(|a, b| a.tokens_per_s.total_cmp(&b.tokens_per_s))
     }
 
-    /// The model, fitted to all decoding with the instruction set, number of
+    /// The model, fitted to all decoding (but of shapes that a cache holds) with the instruction set, number of
     /// threads, layout and head of the one shape's fastest row; and these rows.
     pub(crate) fn model(&self) -> Option<(SpeedModel, Vec<&Row>)> {
         let kind = |row: &Row| {
@@ -75,7 +78,8 @@ impl Record {
             (cpu, isa, threads, layout, head)
         };
         let best = kind(self.best()?);
-        let rows: Vec<&Row> = self.rows("decode").filter(|row| kind(row) == best).collect();
+        let rows = self.rows("decode").filter(|row| kind(row) == best);
+        let rows: Vec<&Row> = rows.filter(|row| row.ternary_bytes + row.head_bytes > CACHED).collect();
         let measured: Vec<(Load, f64)> = rows.iter().map(|row| (load(row), row.tokens_per_s)).collect();
         SpeedModel::fit(&measured).map(|model| (model, rows))
     }

@@ -64,14 +64,15 @@ impl Record {
         of_shape().filter(|row| (&row.isa, row.threads) == (&best.isa, best.threads)).collect()
     }
 
-    /// The fastest row of the one shape, from an empty cache.
+    /// The row of the one shape that reads the least per token, from an empty cache. (The fastest one may be
+    /// whichever was measured while the memory was fast.)
     fn best(&self) -> Option<&Row> {
         let rows = self.one_shape().into_iter().filter(|row| row.kv == 0);
-        rows.max_by(|a, b| a.tokens_per_s.total_cmp(&b.tokens_per_s))
+        rows.min_by_key(|row| row.ternary_bytes + row.head_bytes)
     }
 
     /// The model, fitted to all decoding (but of shapes that a cache holds) with the instruction set, number of
-    /// threads, layout and head of the one shape's fastest row; and these rows.
+    /// threads, layout and head of that row; and these rows.
     pub(crate) fn model(&self) -> Option<(SpeedModel, Vec<&Row>)> {
         let kind = |row: &Row| {
             let Row { cpu, isa, threads, layout, head, .. } = row.clone();
@@ -84,7 +85,7 @@ impl Record {
         SpeedModel::fit(&measured).map(|model| (model, rows))
     }
 
-    /// What a token of every shape would read in the layout and head of the one shape's fastest row.
+    /// What a token of every shape would read in the layout and head of that row.
     pub(crate) fn predicted_shapes(&self) -> Option<(&Row, Vec<Predicted>)> {
         let best = self.best()?;
         let shape = SHAPES.iter().find(|shape| shape.name == SHAPE)?;

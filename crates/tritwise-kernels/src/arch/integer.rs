@@ -1,5 +1,8 @@
 //! The integer half of an instruction set: sums of trit × int8.
 
+#[cfg(target_arch = "x86_64")]
+use std::ops::Range;
+
 use super::sealed::Sealed;
 use super::{Layout, Panels};
 
@@ -32,6 +35,15 @@ impl<'a> Activations<'a> {
     pub fn row(&self, token: usize, cols: usize) -> &'a [i8] {
         assert!(token < self.tokens, "token {token} of {}", self.tokens);
         &self.values[token * self.stride..][..cols]
+    }
+
+    /// The rows in runs of at most `most`, all of about the same length: with at most four,
+    /// five rows are 2 and 3, not 4 and 1.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(in crate::arch) fn tiles(&self, most: usize) -> impl Iterator<Item = Range<usize>> {
+        let (tokens, tiles) = (self.tokens, self.tokens.div_ceil(most));
+        (0..tiles).map(move |tile| tile * tokens / tiles..(tile + 1) * tokens / tiles)
     }
 }
 

@@ -26,12 +26,9 @@ const TILE: usize = 4;
 
 #[target_feature(enable = "avx2")]
 pub(super) fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-    // Tiles of about the same size: 5 tokens are 2 and 3, not 4 and 1.
-    let tiles = x.tokens().div_ceil(TILE);
     for (row, lines) in panels.iter().enumerate() {
-        for tile in 0..tiles {
-            let first = tile * x.tokens() / tiles;
-            let tokens = (tile + 1) * x.tokens() / tiles - first;
+        for tile in x.tiles(TILE) {
+            let (first, tokens) = (tile.start, tile.len());
             let out = &mut out[first * panels.rows() + row..];
             match tokens {
                 1 => sums::<1>(lines, x, first, out, panels.rows()),

@@ -90,12 +90,9 @@ const TILE: usize = 4;
 #[target_feature(enable = "avx2")]
 fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
     let rows = panels.rows();
-    let tiles = x.tokens().div_ceil(TILE);
     for (i, panel) in panels.iter().enumerate() {
-        for tile in 0..tiles {
-            // Tiles of about the same size: 5 tokens are 2 and 3, not 4 and 1.
-            let first = tile * x.tokens() / tiles;
-            let tokens = (tile + 1) * x.tokens() / tiles - first;
+        for tile in x.tiles(TILE) {
+            let (first, tokens) = (tile.start, tile.len());
             let out = &mut out[first * rows + i * ROWS..];
             match tokens {
                 1 => sums::<1>(panel, x, first, out, rows),

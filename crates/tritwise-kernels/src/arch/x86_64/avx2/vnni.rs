@@ -64,12 +64,9 @@ macro_rules! kernels {
 
         #[target_feature(enable = $features)]
         pub(super) fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-            // Tiles of about the same size: 7 tokens are 3 and 4, not 6 and 1.
-            let tiles = x.tokens().div_ceil(TILE);
             for (i, panel) in panels.iter().enumerate() {
-                for tile in 0..tiles {
-                    let first = tile * x.tokens() / tiles;
-                    let tokens = (tile + 1) * x.tokens() / tiles - first;
+                for tile in x.tiles(TILE) {
+                    let (first, tokens) = (tile.start, tile.len());
                     let out = &mut out[first * panels.rows() + i * ROWS..];
                     match tokens {
                         1 => sums::<1>(panel, x, first, out, panels.rows()),

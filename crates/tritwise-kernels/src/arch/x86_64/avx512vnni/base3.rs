@@ -110,12 +110,9 @@ const TILE: usize = 5;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
 pub(super) fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-    // Tiles of about the same size: 6 tokens are 3 and 3, not 5 and 1.
-    let tiles = x.tokens().div_ceil(TILE);
     for (i, panel) in panels.iter().enumerate() {
-        for tile in 0..tiles {
-            let first = tile * x.tokens() / tiles;
-            let tokens = (tile + 1) * x.tokens() / tiles - first;
+        for tile in x.tiles(TILE) {
+            let (first, tokens) = (tile.start, tile.len());
             let out = &mut out[first * panels.rows() + i * ROWS..];
             match tokens {
                 1 => sums::<1>(panel, x, first, out, panels.rows()),

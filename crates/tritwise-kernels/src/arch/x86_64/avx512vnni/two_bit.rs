@@ -76,11 +76,8 @@ pub(super) fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
     let rows = panels.rows();
     for (i, pair) in panels.lines().chunks(2 * lines).enumerate() {
         let first_row = 2 * i * ROWS;
-        // Tiles of about the same size: 16 tokens are 8 and 8, not 12 and 4.
-        let tiles = x.tokens().div_ceil(TILE);
-        for tile in 0..tiles {
-            let first = tile * x.tokens() / tiles;
-            let tokens = (tile + 1) * x.tokens() / tiles - first;
+        for tile in x.tiles(TILE) {
+            let (first, tokens) = (tile.start, tile.len());
             let tile = Tile { x, first, out: &mut out[first * rows + first_row..], rows };
             match pair.split_at_checked(lines) {
                 Some((a, b)) if !b.is_empty() => tile.multiply([a, b], tokens),

@@ -12,7 +12,9 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use tritwise_kernels::arch::{Activations, Isa, Layout, Line, Panels, available};
 use tritwise_kernels::cpu::{Cache, CpuBackend, KvType, Quantized, Rows};
 use tritwise_kernels::{Backend, PackedMatrix};
-use tritwise_tensor::{Activation, Config, Rope, RopeScaling, RopeStyle, Scales, TernaryEncoding, TernaryMatrix};
+use tritwise_tensor::{
+    Activation, Config, Inputs, Norms, Rope, RopeScaling, RopeStyle, Scales, TernaryEncoding, TernaryMatrix,
+};
 
 /// Widths of BitNet b1.58 2B-4T: into attention and up, and down.
 const COLS: [usize; 2] = [2560, 6912];
@@ -219,9 +221,14 @@ fn attention_config(layers: usize) -> Config {
         vocab: 128_256,
         context: 4096,
         norm_eps: 1e-5,
+        input_norm_eps: 1e-5,
         rope: Rope { theta: 500_000.0, style: RopeStyle::Halves, scaling: RopeScaling::None },
         activation: Activation::SquaredRelu,
-        sub_norms: true,
+        window: None,
+        norms: Norms { sub: true, ..Norms::default() },
+        embedding_scale: 1.0,
+        inputs: Inputs::Int8,
+        pooling: None,
         tied: true,
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tritwise_kernels::{Backend, CpuBackend, Keep};
 use tritwise_tensor::{
-    Activation, Config, DenseEncoding, DenseMatrix, Rope, RopeScaling, RopeStyle, Scales, TernaryEncoding,
-    TernaryMatrix,
+    Activation, Config, DenseEncoding, DenseMatrix, Inputs, Norms, Rope, RopeScaling, RopeStyle, Scales,
+    TernaryEncoding, TernaryMatrix,
 };
 
 /// The system's allocator, with a count.
@@ -48,9 +48,14 @@ fn config() -> Config {
         vocab: VOCAB,
         context: 64,
         norm_eps: 1e-5,
+        input_norm_eps: 1e-5,
         rope: Rope { theta: 10_000.0, style: RopeStyle::Halves, scaling: RopeScaling::None },
         activation: Activation::SquaredRelu,
-        sub_norms: true,
+        window: None,
+        norms: Norms { sub: true, ..Norms::default() },
+        embedding_scale: 1.0,
+        inputs: Inputs::Int8,
+        pooling: None,
         tied: true,
     }
 }

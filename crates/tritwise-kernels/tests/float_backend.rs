@@ -8,8 +8,8 @@ use tritwise_kernels::arch::{NormWeight, available};
 use tritwise_kernels::cpu::{KvType, Quantized, Rows};
 use tritwise_kernels::{Backend, CpuBackend};
 use tritwise_tensor::{
-    Activation, Config, DenseEncoding, DenseMatrix, Rope, RopeScaling, RopeStyle, Scales, TernaryEncoding,
-    TernaryMatrix,
+    Activation, Config, DenseEncoding, DenseMatrix, Inputs, Norms, Rope, RopeScaling, RopeStyle, Scales,
+    TernaryEncoding, TernaryMatrix,
 };
 
 fn cpu(isa: &str, threads: usize, kv: KvType) -> CpuBackend {
@@ -67,9 +67,14 @@ fn config(heads: usize, kv_heads: usize, head_dim: usize) -> Config {
         vocab: 100,
         context: 1024,
         norm_eps: 1e-5,
+        input_norm_eps: 1e-5,
         rope: Rope { theta: 10_000.0, style: RopeStyle::Halves, scaling: RopeScaling::None },
         activation: Activation::Silu,
-        sub_norms: false,
+        window: None,
+        norms: Norms { sub: false, ..Norms::default() },
+        embedding_scale: 1.0,
+        inputs: Inputs::Int8,
+        pooling: None,
         tied: true,
     }
 }

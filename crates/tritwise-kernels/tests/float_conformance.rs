@@ -140,7 +140,7 @@ fn gate_is_its_formula() {
     for len in LENGTHS {
         for x in rows(&mut random, len) {
             let up = random.plain(len);
-            for activation in [Activation::SquaredRelu, Activation::Silu] {
+            for activation in [Activation::SquaredRelu, Activation::Silu, Activation::GeluTanh] {
                 let got = same_bits("gate", |isa| {
                     let mut gate = x.clone();
                     isa.gate(activation, &mut gate, &up);
@@ -155,11 +155,29 @@ fn gate_is_its_formula() {
                             scalar().exp(&mut e);
                             x / (1.0 + e[0]) * up
                         }
+                        Activation::GeluTanh => {
+                            let mut e = [-(x * (x * x).mul_add(0.071_354_81, 1.595_769_1))];
+                            scalar().exp(&mut e);
+                            x / (1.0 + e[0]) * up
+                        }
                     };
                     assert_eq!(bits(&[f32::from_bits(*got)]), bits(&[expected]), "{activation:?}({x}) · {up}");
                 }
             }
         }
+    }
+}
+
+#[test]
+fn gelu_is_close_to_its_definition() {
+    // Torch's `gelu(x, approximate="tanh")`, in f64.
+    for i in -200..=200 {
+        let x = f64::from(i) / 20.0;
+        let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+        let expected = x / 2.0 * (1.0 + u.tanh());
+        let mut gate = [x as f32];
+        scalar().gate(Activation::GeluTanh, &mut gate, &[1.0]);
+        assert!((f64::from(gate[0]) - expected).abs() <= 1e-6 * x.abs(), "gelu({x}) is {}, not {expected}", gate[0]);
     }
 }
 

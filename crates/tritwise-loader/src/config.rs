@@ -32,10 +32,46 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
     if !(config.rope.theta.is_finite() && config.rope.theta > 0.0) {
         return Err(format!("the rotary base is {}; expected a positive number", config.rope.theta));
     }
-    if let RopeScaling::Linear { factor } = config.rope.scaling
-        && !(factor.is_finite() && factor > 0.0)
-    {
-        return Err(format!("the rotary scaling factor is {factor}; expected a positive number"));
+    check_scaling(&config.rope.scaling)?;
+    if let Some(window) = &config.window {
+        check_scaling(&window.rope.scaling)?;
+        if !(window.rope.theta.is_finite() && window.rope.theta > 0.0) {
+            return Err(format!(
+                "the rotary base of layers with a window is {}; expected a positive number",
+                window.rope.theta
+            ));
+        }
+    }
+    if !(config.input_norm_eps.is_finite() && config.input_norm_eps >= 0.0) {
+        return Err(format!(
+            "the epsilon of the linear layers' norms is {}; expected a small positive number",
+            config.input_norm_eps
+        ));
     }
     Ok(())
+}
+
+fn check_scaling(scaling: &RopeScaling) -> Result<(), String> {
+    let positive = |what: &str, value: f32| match value.is_finite() && value > 0.0 {
+        true => Ok(()),
+        false => Err(format!("the rotary scaling {what} is {value}; expected a positive number")),
+    };
+    match *scaling {
+        RopeScaling::None | RopeScaling::Divisors(_) => Ok(()),
+        RopeScaling::Linear { factor } => positive("factor", factor),
+        RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, magnitude } => {
+            positive("factor", factor)?;
+            positive("beta_fast", beta_fast)?;
+            positive("beta_slow", beta_slow)?;
+            positive("attention factor", magnitude)?;
+            match original_context as u64 {
+                0 => Err("the original context of the rotary scaling is 0; expected a number of tokens".to_owned()),
+                context if context > limits::CONTEXT => Err(format!(
+                    "the original context of the rotary scaling is {context}; expected 1 to {}",
+                    limits::CONTEXT
+                )),
+                _ => Ok(()),
+            }
+        }
+    }
 }

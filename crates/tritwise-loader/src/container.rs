@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tritwise_tensor::{CheckpointError, DenseEncoding, DenseMatrix, SharedBytes, Storage};
+use tritwise_tensor::{CheckpointError, DenseEncoding, DenseMatrix, Inputs, SharedBytes, Storage};
 
 use crate::error::{file_error, printable, tensor_error};
 
@@ -72,6 +72,17 @@ impl Encoding {
             Self::Base3 => "BASE3",
             Self::Packed => "U8",
             Self::Unreadable { name, .. } => name,
+        }
+    }
+
+    /// What models are multiplied with whose linear layers come in this encoding, where nothing else says.
+    ///
+    /// bitnet.cpp's and ik_llama.cpp's types were made for models that round activations per token, ggml's
+    /// and PrismML's hold any model whose weights are ternary.
+    pub(crate) fn usual_inputs(&self) -> Inputs {
+        match self {
+            Self::I2S | Self::Base3 | Self::Packed | Self::Unreadable { .. } => Inputs::Int8,
+            Self::Tq1_0 | Self::Tq2_0 | Self::Dense(_) => Inputs::Float,
         }
     }
 

@@ -37,4 +37,4 @@ pub use convert::{Conversion, Progress, Stage, convert, verify, write_gguf};
 pub use describe::{Description, TensorDescription, describe};
 pub use open::{Options, open, open_bytes};
 pub use source::Source;
-pub use tritwise_tensor::{Activation, CheckpointError as Error, I2sLayout};
+pub use tritwise_tensor::{Activation, CheckpointError as Error, I2sLayout, Inputs};

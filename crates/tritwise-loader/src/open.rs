@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use tritwise_tensor::{Activation, CheckpointError, I2sLayout, Storage};
+use tritwise_tensor::{Activation, CheckpointError, I2sLayout, Inputs, Storage};
 
 use crate::bytes;
 use crate::describe::gguf_format;
@@ -22,6 +22,8 @@ pub struct Options {
     pub i2s_layout: I2sLayout,
     /// The gate's activation; `None` for what the checkpoint's architecture or configuration implies.
     pub activation: Option<Activation>,
+    /// What linear layers are multiplied with; `None` for what the checkpoint's encoding or configuration implies.
+    pub inputs: Option<Inputs>,
 }
 
 /// Opens the checkpoint at `path`: a GGUF file, a Hugging Face folder, or a `.safetensors` file in one.

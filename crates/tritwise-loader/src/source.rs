@@ -27,7 +27,7 @@ pub struct Source {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Names {
     Gguf,
-    HuggingFace(hf::SubNorms),
+    HuggingFace(hf::Naming),
 }
 
 /// How the linear layers of a checkpoint are stored.
@@ -77,8 +77,8 @@ impl Source {
 
     fn tensor_name(&self, id: TensorId) -> String {
         match self.names {
-            Names::Gguf => gguf::name(id),
-            Names::HuggingFace(sub_norms) => hf::name(id, sub_norms),
+            Names::Gguf => gguf::name(id, self.config.norms),
+            Names::HuggingFace(naming) => naming.name(id),
         }
     }
 
@@ -222,7 +222,13 @@ impl Checkpoint for Source {
 
     fn vector(&self, id: TensorId, len: usize) -> Result<Vec<f32>, CheckpointError> {
         let stored = self.container.need(&self.tensor_name(id), &id, &[len])?;
-        self.container.floats(stored)
+        let mut values = self.container.floats(stored)?;
+        if let Names::HuggingFace(naming) = self.names
+            && naming.is_less_one(id)
+        {
+            values.iter_mut().for_each(|value| *value += 1.0);
+        }
+        Ok(values)
     }
 
     fn finish(&self) -> Result<(), CheckpointError> {

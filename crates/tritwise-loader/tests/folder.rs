@@ -88,7 +88,7 @@ fn the_1bitllm_modelling_file() {
         })
         .collect();
     let source = folder.open().unwrap();
-    assert_eq!((source.config().activation, source.config().sub_norms), (Activation::Silu, true));
+    assert_eq!((source.config().activation, source.config().norms.sub), (Activation::Silu, true));
     read_all(&source).unwrap();
     let id = TensorId::Layer(1, LayerTensor::FfnSubNorm);
     assert_eq!(source.vector(id, FFN).unwrap(), floats(id, FFN));
@@ -104,11 +104,11 @@ fn configuration() {
     assert_eq!((config.hidden, config.layers, config.heads, config.kv_heads), (HIDDEN, LAYERS, HEADS, KV_HEADS));
     assert_eq!((config.head_dim, config.ffn, config.vocab, config.context), (HEAD_DIM, FFN, VOCAB, 64));
     assert_eq!((config.norm_eps, config.rope.theta), (1e-5, 500_000.0));
-    assert_eq!((config.rope.style, config.rope.scaling), (RopeStyle::Halves, RopeScaling::None));
-    assert_eq!((config.activation, config.sub_norms, config.tied), (Activation::SquaredRelu, true, true));
+    assert_eq!((config.rope.style, &config.rope.scaling), (RopeStyle::Halves, &RopeScaling::None));
+    assert_eq!((config.activation, config.norms.sub, config.tied), (Activation::SquaredRelu, true, true));
     let source = Folder::new("LlamaForCausalLM", BF16).open().unwrap();
     let config = source.config();
-    assert_eq!((config.activation, config.sub_norms, config.tied), (Activation::Silu, false, false));
+    assert_eq!((config.activation, config.norms.sub, config.tied), (Activation::Silu, false, false));
     assert_eq!(config.rope.style, RopeStyle::Halves);
 }
 
@@ -116,7 +116,7 @@ fn configuration() {
 fn architecture_by_model_type() {
     let mut folder = Folder::new("BitNetForCausalLM", BF16);
     folder.config.as_object_mut().unwrap().remove("architectures");
-    assert!(folder.open().unwrap().config().sub_norms);
+    assert!(folder.open().unwrap().config().norms.sub);
 }
 
 #[test]
@@ -124,20 +124,20 @@ fn rotary_settings_of_old_and_new_transformers() {
     let rope = |change: fn(&mut serde_json::Value)| {
         let mut folder = Folder::new("LlamaForCausalLM", BF16);
         change(&mut folder.config);
-        let rope = folder.open().unwrap().config().rope;
+        let rope = folder.open().unwrap().config().rope.clone();
         (rope.theta, rope.scaling)
     };
     let remove = |config: &mut serde_json::Value| config.as_object_mut().unwrap().remove("rope_theta");
     assert_eq!(rope(|config| config["rope_scaling"] = json!(null)), (500_000.0, RopeScaling::None));
-    let linear = RopeScaling::Linear { factor: 2.0 };
-    assert_eq!(rope(|config| config["rope_scaling"] = json!({"type": "linear", "factor": 2.0})), (500_000.0, linear));
+    let linear = || RopeScaling::Linear { factor: 2.0 };
+    assert_eq!(rope(|config| config["rope_scaling"] = json!({"type": "linear", "factor": 2.0})), (500_000.0, linear()));
     assert_eq!(
         rope(|config| config["rope_scaling"] = json!({"rope_type": "linear", "type": "linear", "factor": 2.0})),
-        (500_000.0, linear)
+        (500_000.0, linear())
     );
     assert_eq!(
         rope(|config| config["rope_scaling"] = json!({"rope_type": "linear", "factor": 2})),
-        (500_000.0, linear)
+        (500_000.0, linear())
     );
     let new = rope(|config| config["rope_parameters"] = json!({"rope_theta": 1000042.0, "rope_type": "default"}));
     assert_eq!(new, (1_000_042.0, RopeScaling::None));

@@ -75,7 +75,7 @@ fn configuration() {
     let config = source.config();
     assert_eq!((config.hidden, config.layers, config.heads, config.kv_heads), (HIDDEN, LAYERS, HEADS, KV_HEADS));
     assert_eq!((config.head_dim, config.ffn, config.vocab, config.context), (HEAD_DIM, FFN, VOCAB, 64));
-    assert_eq!((config.norm_eps, config.rope.theta, config.rope.scaling), (1e-5, 500_000.0, RopeScaling::None));
+    assert_eq!((config.norm_eps, config.rope.theta, &config.rope.scaling), (1e-5, 500_000.0, &RopeScaling::None));
     assert!(!config.tied);
     assert_eq!(source.name(), "test.gguf");
     assert!(source.tokenizer().unwrap().is_none());
@@ -93,7 +93,7 @@ fn architectures_differ_in_rope_norms_and_activation() {
     ] {
         let source = Gguf::new(architecture, I2S).open().unwrap();
         let config = source.config();
-        let found = (config.architecture.as_str(), config.rope.style, config.sub_norms, config.activation);
+        let found = (config.architecture.as_str(), config.rope.style, config.norms.sub, config.activation);
         assert_eq!(found, (architecture, style, sub_norms, activation));
         read_all(&source).unwrap();
     }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use tritwise_loader::Conversion;
-use tritwise_tensor::{Checkpoint, Config, DenseEncoding, I2sLayout, LayerTensor, TensorId, TernaryEncoding};
+use tritwise_tensor::{
+    Checkpoint, Config, DenseEncoding, I2sLayout, LayerShape, LayerTensor, TensorId, TernaryEncoding,
+};
 
 /// Asks for every tensor of the graph, as a model does.
 fn read_all(source: &impl Checkpoint) {
-    let Config { hidden, heads, kv_heads, head_dim, ffn, vocab, layers, sub_norms, tied, .. } = *source.config();
+    let &Config { hidden, vocab, layers, tied, .. } = source.config();
     source.dense(TensorId::TokenEmbedding, vocab, hidden).unwrap();
     source.vector(TensorId::OutputNorm, hidden).unwrap();
     if !tied {
@@ -16,17 +18,10 @@ fn read_all(source: &impl Checkpoint) {
     for layer in 0..layers {
         for tensor in LayerTensor::ALL {
             let id = TensorId::Layer(layer, tensor);
-            let matrix = |rows, cols| drop(source.ternary(id, rows, cols).unwrap());
-            match tensor {
-                LayerTensor::AttnNorm | LayerTensor::FfnNorm => drop(source.vector(id, hidden).unwrap()),
-                LayerTensor::AttnSubNorm if sub_norms => drop(source.vector(id, heads * head_dim).unwrap()),
-                LayerTensor::FfnSubNorm if sub_norms => drop(source.vector(id, ffn).unwrap()),
-                LayerTensor::AttnSubNorm | LayerTensor::FfnSubNorm => {}
-                LayerTensor::Query => matrix(heads * head_dim, hidden),
-                LayerTensor::Key | LayerTensor::Value => matrix(kv_heads * head_dim, hidden),
-                LayerTensor::AttnOutput => matrix(hidden, heads * head_dim),
-                LayerTensor::Gate | LayerTensor::Up => matrix(ffn, hidden),
-                LayerTensor::Down => matrix(hidden, ffn),
+            match tensor.shape(source.config()) {
+                Some(LayerShape::Norm(len)) => drop(source.vector(id, len).unwrap()),
+                Some(LayerShape::Linear(rows, cols)) => drop(source.ternary(id, rows, cols).unwrap()),
+                None => {}
             }
         }
     }

@@ -161,7 +161,7 @@ impl<B: Backend> Layer<B> {
         let norm = |tensor, width| -> Result<B::Norm, Error> {
             Ok(backend.norm(&checkpoint.vector(TensorId::Layer(index, tensor), width)?, config.norm_eps))
         };
-        let sub_norm = |tensor, width| config.sub_norms.then(|| norm(tensor, width)).transpose();
+        let sub_norm = |tensor, width| config.norms.sub.then(|| norm(tensor, width)).transpose();
         let matrix = |tensor, rows, cols| -> Result<B::Matrix, Error> {
             let tensor = TensorId::Layer(index, tensor);
             let packed = backend.pack(&checkpoint.ternary(tensor, rows, cols)?);
@@ -216,6 +216,9 @@ fn check(config: &Config, context: usize) -> Result<(), Error> {
     }
     if context > MAX_CONTEXT {
         return refuse(format!("a context of {context} tokens is more than the {MAX_CONTEXT} that can be set up"));
+    }
+    if config.norms.heads || config.norms.inputs || config.norms.post || config.window.is_some() {
+        return refuse("its norms or its window are not built".into());
     }
     if !config.heads.is_multiple_of(config.kv_heads) {
         return refuse(format!("{} heads cannot share {} KV heads evenly", config.heads, config.kv_heads));

@@ -73,7 +73,7 @@ fn reference(checkpoint: &RandomCheckpoint, tokens: &[u32]) -> Vec<Vec<f64>> {
                     (0..c.head_dim).map(|d| weights.iter().zip(&vs).map(|(w, v)| w / sum * v[kv][d]).sum::<f64>()),
                 );
             }
-            if c.sub_norms {
+            if c.norms.sub {
                 a = norm(&a, &layer(n, LayerTensor::AttnSubNorm));
             }
             add(x, &linear(&a, &layer(n, LayerTensor::AttnOutput)));
@@ -82,9 +82,13 @@ fn reference(checkpoint: &RandomCheckpoint, tokens: &[u32]) -> Vec<Vec<f64>> {
             let act = |g: f64| match c.activation {
                 Activation::SquaredRelu => g.max(0.0).powi(2),
                 Activation::Silu => g / (1.0 + (-g).exp()),
+                Activation::GeluTanh => {
+                    let u = (2.0 / std::f64::consts::PI).sqrt() * (g + 0.044_715 * g.powi(3));
+                    g / 2.0 * (1.0 + u.tanh())
+                }
             };
             let mut f: Vec<f64> = g.iter().zip(&u).map(|(g, u)| act(*g) * u).collect();
-            if c.sub_norms {
+            if c.norms.sub {
                 f = norm(&f, &layer(n, LayerTensor::FfnSubNorm));
             }
             add(x, &linear(&f, &layer(n, LayerTensor::Down)));
@@ -97,12 +101,14 @@ fn reference(checkpoint: &RandomCheckpoint, tokens: &[u32]) -> Vec<Vec<f64>> {
 
 fn rope(head: &[f64], pos: usize, c: &tritwise_tensor::Config) -> Vec<f64> {
     let d = head.len();
-    let factor = match c.rope.scaling {
-        RopeScaling::None => 1.0,
-        RopeScaling::Linear { factor } => f64::from(factor),
-    };
     let mut out = head.to_vec();
     for i in 0..d / 2 {
+        let factor = match &c.rope.scaling {
+            RopeScaling::None => 1.0,
+            RopeScaling::Linear { factor } => f64::from(*factor),
+            RopeScaling::Divisors(divisors) => f64::from(divisors[i]),
+            RopeScaling::Yarn { .. } => unimplemented!("compared with transformers"),
+        };
         let angle = pos as f64 / factor * f64::from(c.rope.theta).powf(-2.0 * i as f64 / d as f64);
         let (a, b) = match c.rope.style {
             RopeStyle::Halves => (i, i + d / 2),

@@ -60,33 +60,90 @@ pub enum TensorId {
 #[allow(missing_docs, reason = "the names are the roles; the shapes are in docs/model.md")]
 pub enum LayerTensor {
     AttnNorm,
+    QueryInputNorm,
     Query,
+    KeyInputNorm,
     Key,
+    ValueInputNorm,
     Value,
+    QueryNorm,
+    KeyNorm,
     AttnSubNorm,
     AttnOutput,
+    PostAttnNorm,
     FfnNorm,
+    GateInputNorm,
     Gate,
+    UpInputNorm,
     Up,
     FfnSubNorm,
     Down,
+    PostFfnNorm,
 }
 
 impl LayerTensor {
     /// Every tensor a block can have, in the order the graph reads them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 20] = [
         Self::AttnNorm,
+        Self::QueryInputNorm,
         Self::Query,
+        Self::KeyInputNorm,
         Self::Key,
+        Self::ValueInputNorm,
         Self::Value,
+        Self::QueryNorm,
+        Self::KeyNorm,
         Self::AttnSubNorm,
         Self::AttnOutput,
+        Self::PostAttnNorm,
         Self::FfnNorm,
+        Self::GateInputNorm,
         Self::Gate,
+        Self::UpInputNorm,
         Self::Up,
         Self::FfnSubNorm,
         Self::Down,
+        Self::PostFfnNorm,
     ];
+}
+
+impl LayerTensor {
+    /// The tensor's shape in blocks of `config`; `None` where they have no such tensor.
+    pub fn shape(self, config: &Config) -> Option<LayerShape> {
+        let &Config { hidden, ffn, norms, .. } = config;
+        let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        Some(match self {
+            Self::AttnNorm | Self::FfnNorm => LayerShape::Norm(hidden),
+            Self::QueryInputNorm
+            | Self::KeyInputNorm
+            | Self::ValueInputNorm
+            | Self::GateInputNorm
+            | Self::UpInputNorm
+                if norms.inputs =>
+            {
+                LayerShape::Norm(hidden)
+            }
+            Self::QueryNorm | Self::KeyNorm if norms.heads => LayerShape::Norm(config.head_dim),
+            Self::AttnSubNorm if norms.sub => LayerShape::Norm(q),
+            Self::FfnSubNorm if norms.sub => LayerShape::Norm(ffn),
+            Self::PostAttnNorm | Self::PostFfnNorm if norms.post => LayerShape::Norm(hidden),
+            Self::Query => LayerShape::Linear(q, hidden),
+            Self::Key | Self::Value => LayerShape::Linear(kv, hidden),
+            Self::AttnOutput => LayerShape::Linear(hidden, q),
+            Self::Gate | Self::Up => LayerShape::Linear(ffn, hidden),
+            Self::Down => LayerShape::Linear(hidden, ffn),
+            _ => return None,
+        })
+    }
+}
+
+/// What a [`LayerTensor`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LayerShape {
+    /// An RMSNorm's weight, of that many features.
+    Norm(usize),
+    /// A ternary matrix of rows (output features) and columns (input features).
+    Linear(usize, usize),
 }
 
 impl fmt::Display for TensorId {

@@ -27,15 +27,24 @@ pub struct Config {
     pub context: usize,
     /// RMSNorm's ε.
     pub norm_eps: f32,
+    /// The ε of [`Norms::inputs`], where there are such norms; [`norm_eps`](Self::norm_eps) in most models.
+    pub input_norm_eps: f32,
     /// Rotary position embedding.
     pub rope: Rope,
+    /// What layers with a sliding window do differently; `None` where every layer attends to all earlier tokens.
+    pub window: Option<SlidingWindow>,
     /// The feed-forward gate's activation.
     pub activation: Activation,
-    /// Whether an RMSNorm stands before the attention output projection and
-    /// before the down projection (BitNet's SubLN).
-    pub sub_norms: bool,
+    /// The norms beside the two that every block has.
+    pub norms: Norms,
+    /// What the rows of the embedding are multiplied by on their way in; 1 for most models.
+    pub embedding_scale: f32,
+    /// What the linear layers' inputs are in the model's reference.
+    pub inputs: Inputs,
     /// Whether the output head is the embedding table.
     pub tied: bool,
+    /// How a text's hidden vectors become its embedding, in a model that was made for it.
+    pub pooling: Option<Pooling>,
 }
 
 impl Config {
@@ -65,12 +74,61 @@ impl Config {
 pub enum Activation {
     /// `max(x, 0)²`, BitNet b1.58 2B-4T.
     SquaredRelu,
-    /// `x / (1 + e^-x)`, Llama and the 1bitLLM models (SwiGLU).
+    /// `x / (1 + e^-x)`, Llama, Qwen3 and the 1bitLLM models (SwiGLU).
     Silu,
+    /// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`, Gemma (GeGLU; Hendrycks and Gimpel, arXiv 1606.08415).
+    GeluTanh,
+}
+
+/// The RMSNorms of a block beside the one before attention and the one before the feed-forward half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Norms {
+    /// Before the attention output projection and before the down projection: BitNet's SubLN, and
+    /// the `norm_in` of these two where [`inputs`](Self::inputs) is set.
+    pub sub: bool,
+    /// Of each query and key head, before its rotation: Qwen3, Gemma3.
+    pub heads: bool,
+    /// Of the query, key, value, gate and up projections' own inputs, each with a weight of its own and
+    /// after the norm that they share: BitNet embedding models, `use_rms_norm` of transformers.
+    pub inputs: bool,
+    /// Of what attention and the feed-forward half add to the residual stream: Gemma3.
+    pub post: bool,
+}
+
+/// What a linear layer multiplies its weights with, in the model's reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Inputs {
+    /// Activations rounded to `i8`, with one scale per token, as BitNet b1.58 was trained (arXiv 2402.17764).
+    #[default]
+    Int8,
+    /// Activations as they are: only the weights were quantised (TriLM, Bonsai).
+    Float,
+}
+
+/// How the hidden vectors of a text become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// The first token's.
+    Cls,
+    /// The last token's.
+    Last,
+}
+
+/// Layers that attend to the last few tokens only.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SlidingWindow {
+    /// Tokens that such a layer sees, the current one included.
+    pub width: usize,
+    /// For each layer, whether it is one.
+    pub layers: Vec<bool>,
+    /// The rotary embedding of such layers.
+    pub rope: Rope,
 }
 
 /// Rotary position embedding (Su et al., arXiv 2104.09864).
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
     /// The base θ of the frequencies θ^(-2i/d).
     pub theta: f32,
@@ -90,7 +148,7 @@ pub enum RopeStyle {
 }
 
 /// Changes to the rotary angles.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
     /// None.
     None,
@@ -98,6 +156,22 @@ pub enum RopeScaling {
     Linear {
         /// The divisor.
         factor: f32,
+    },
+    /// The angle of pair `i` divided by `[i]`: Llama 3.1's rule, and `rope_freqs.weight` of GGUF files.
+    Divisors(Vec<f32>),
+    /// YaRN (Peng et al., arXiv 2309.00071): slow rotations are divided by `factor`, fast ones are left
+    /// as they are, and those between are mixed.
+    Yarn {
+        /// The divisor of slow rotations.
+        factor: f32,
+        /// The context of the training before the extension.
+        original_context: usize,
+        /// Turns within the original context from which on a rotation is fast; usually 32.
+        beta_fast: f32,
+        /// Turns up to which it is slow; usually 1.
+        beta_slow: f32,
+        /// What rotated queries and keys are multiplied by; usually `1 + ln(factor) / 10`.
+        magnitude: f32,
     },
 }
 
@@ -117,10 +191,15 @@ mod tests {
             vocab: 128_256,
             context: 4096,
             norm_eps: 1e-5,
+            input_norm_eps: 1e-5,
             rope: Rope { theta: 5e5, style: RopeStyle::Halves, scaling: RopeScaling::None },
+            window: None,
             activation: Activation::SquaredRelu,
-            sub_norms: true,
+            norms: Norms { sub: true, ..Norms::default() },
+            embedding_scale: 1.0,
+            inputs: Inputs::Int8,
             tied: true,
+            pooling: None,
         }
     }
 

@@ -33,8 +33,8 @@ mod shape;
 mod ternary;
 
 pub use bytes::{Bytes, SharedBytes, Storage};
-pub use checkpoint::{Checkpoint, CheckpointError, LayerTensor, TensorId};
-pub use config::{Activation, Config, Rope, RopeScaling, RopeStyle};
+pub use checkpoint::{Checkpoint, CheckpointError, LayerShape, LayerTensor, TensorId};
+pub use config::{Activation, Config, Inputs, Norms, Pooling, Rope, RopeScaling, RopeStyle, SlidingWindow};
 pub use dense::{DenseEncoding, DenseMatrix};
 pub use error::TensorError;
 pub use float::FloatKind;

@@ -110,8 +110,8 @@ pub trait FloatOps: Sealed {
     /// codes are zero and `s` is NaN, which makes NaN of all that depends on it.
     fn quantize(&self, x: &[f32], norm: Option<NormWeight<'_>>, out: &mut [i8]) -> (f32, i32);
 
-    /// `gate = activation(gate) · up`, where SiLU is `x / (1 + e^-x)` and squared
-    /// ReLU `max(x, 0)²`, NaN for NaN.
+    /// `gate = activation(gate) · up`, where SiLU is `x / (1 + e^-x)`, squared
+    /// ReLU `max(x, 0)²`, and GELU `x / (1 + e^-u)` with `u = x · fma(x·x, b, a)`; NaN for NaN.
     fn gate(&self, activation: Activation, gate: &mut [f32], up: &[f32]);
 
     /// `x = x + y`.

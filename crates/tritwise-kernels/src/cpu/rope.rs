@@ -1,9 +1,10 @@
 //! Rotary position embedding: the table of angles, and the rotation of a batch.
 //!
-//! Angles are what transformers computes: `inv_freq[i] = θ^(-2i/d)`, divided by
-//! the factor of linear scaling, and `pos · inv_freq[i]`, both in `f32`. Their
+//! Angles are what transformers computes: `inv_freq[i] = θ^(-2i/d)`, changed as
+//! the model's scaling says, and `pos · inv_freq[i]`, both in `f32`. Their
 //! cosines and sines are taken in `f64` by the `libm` crate (the system's
-//! functions differ from platform to platform) and rounded to `f32`.
+//! functions differ from platform to platform), rounded to `f32`, and multiplied
+//! by YaRN's magnitude where there is one.
 //!
 //! That is 128 transcendental functions per position and head width 128, used
 //! twice in every layer: too slow to repeat, and too much memory to hold for the
@@ -33,6 +34,8 @@ pub struct Rotary {
     head_dim: usize,
     /// One frequency per pair.
     inv_freq: Vec<f32>,
+    /// What cosines and sines are multiplied by.
+    magnitude: f32,
     /// Per position `head_dim` cosines and `head_dim` sines, in chunks made when first used.
     chunks: Vec<OnceLock<Box<[f32]>>>,
 }
@@ -41,21 +44,30 @@ impl Rotary {
     /// Angles for heads of `head_dim`, at positions below `context`.
     ///
     /// # Panics
-    /// `head_dim` is odd or zero.
+    /// `head_dim` is odd or zero, or there are fewer divisors than pairs.
     pub(super) fn new(rope: &Rope, head_dim: usize, context: usize) -> Self {
         assert!(head_dim > 0 && head_dim.is_multiple_of(2), "pairs");
         let inv_freq = (0..head_dim / 2).map(|i| {
             let exponent = (2 * i) as f64 / head_dim as f64;
-            let inv_freq = (1.0 / libm::pow(f64::from(rope.theta), exponent)) as f32;
-            match rope.scaling {
-                RopeScaling::None => inv_freq,
-                RopeScaling::Linear { factor } => inv_freq / factor,
+            let inv_freq = 1.0 / libm::pow(f64::from(rope.theta), exponent);
+            match &rope.scaling {
+                RopeScaling::None => inv_freq as f32,
+                RopeScaling::Linear { factor } => inv_freq as f32 / factor,
+                RopeScaling::Divisors(divisors) => inv_freq as f32 / divisors[i],
+                RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, .. } => {
+                    let pair = |turns: f32| pair_of_turns(f64::from(turns), *original_context, rope.theta, head_dim);
+                    let (first, last) = (pair(*beta_fast).floor().max(0.0), pair(*beta_slow).ceil());
+                    let last = last.min((head_dim - 1) as f64);
+                    let slow = ((i as f64 - first) / (last - first).max(1e-3)).clamp(0.0, 1.0);
+                    (inv_freq * (1.0 - slow + slow / f64::from(*factor))) as f32
+                }
             }
         });
         Self {
             style: rope.style,
             head_dim,
             inv_freq: inv_freq.collect(),
+            magnitude: if let RopeScaling::Yarn { magnitude, .. } = rope.scaling { magnitude } else { 1.0 },
             chunks: (0..context.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect(),
         }
     }
@@ -91,10 +103,18 @@ impl Rotary {
                 RopeStyle::Interleaved => (2 * i, 2 * i + 1),
             };
             let (s, c) = libm::sincos(f64::from(pos as f32 * inv_freq));
-            (cos[a], cos[b]) = (c as f32, c as f32);
-            (sin[a], sin[b]) = (-s as f32, s as f32);
+            let (s, c) = (s as f32 * self.magnitude, c as f32 * self.magnitude);
+            (cos[a], cos[b]) = (c, c);
+            (sin[a], sin[b]) = (-s, s);
         }
     }
+}
+
+/// The pair, counted with a fraction, that turns `turns` times within `context` positions: `i` of
+/// `context · θ^(-2i/d) = 2π · turns`. YaRN draws its borders there (arXiv 2309.00071, equation 17).
+fn pair_of_turns(turns: f64, context: usize, theta: f32, head_dim: usize) -> f64 {
+    let ratio = context as f64 / (turns * std::f64::consts::TAU);
+    head_dim as f64 * libm::log(ratio) / (2.0 * libm::log(f64::from(theta)))
 }
 
 /// Rotates the heads of rows `rows` of `x`, which stand at positions `start…`.

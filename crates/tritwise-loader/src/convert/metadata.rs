@@ -72,11 +72,12 @@ fn hyperparameters(source: &Source, conversion: &Conversion, plan: &Plan, writer
         put("rope.scaling.type", "linear".into())?;
         put("rope.scaling.factor", Value::F32(factor))?;
     }
-    if config.sub_norms {
+    if config.norms.sub {
         // The architecture's name implies it, but not to every reader.
         let activation = match config.activation {
             Activation::SquaredRelu => "relu2",
             Activation::Silu => "silu",
+            Activation::GeluTanh => "gelu",
         };
         put("hidden_activation", activation.into())?;
     }

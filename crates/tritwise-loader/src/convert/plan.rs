@@ -2,8 +2,8 @@
 
 use tritwise_gguf::types;
 use tritwise_tensor::{
-    Activation, Checkpoint, CheckpointError, Config, DenseEncoding, I2sLayout, LayerTensor, RopeStyle, TensorId,
-    TernaryEncoding,
+    Activation, Checkpoint, CheckpointError, Config, DenseEncoding, I2sLayout, LayerShape, LayerTensor, Norms,
+    RopeStyle, TensorId, TernaryEncoding,
 };
 
 use super::Conversion;
@@ -43,14 +43,17 @@ pub(super) enum Kind {
 impl Plan {
     pub(super) fn new(source: &Source, conversion: &Conversion) -> Result<Self, CheckpointError> {
         let config = source.config();
-        let architecture = match (config.sub_norms, config.activation) {
+        let architecture = match (config.norms.sub, config.activation) {
             (true, Activation::SquaredRelu) => "bitnet-b1.58",
             (true, Activation::Silu) => "bitnet",
             (false, Activation::Silu) => "llama",
-            (false, Activation::SquaredRelu) => {
+            _ => {
                 return Err(file_error(
                     source.name(),
-                    "has squared ReLU without sub-norms, a graph for which GGUF has no architecture",
+                    format_args!(
+                        "has {:?} as its activation and {:?}, a graph for which GGUF has no architecture",
+                        config.activation, config.norms
+                    ),
                 ));
             }
         };
@@ -70,30 +73,21 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn tensors(&self) -> Result<Vec<Planned>, CheckpointError> {
-        let &Config { hidden, heads, kv_heads, head_dim, ffn, vocab, .. } = self.config;
+        let &Config { hidden, vocab, .. } = self.config;
         let mut tensors = vec![self.table(TensorId::TokenEmbedding, vocab, hidden, self.conversion.embedding)?];
         for layer in 0..self.config.layers {
             for tensor in LayerTensor::ALL {
                 let id = TensorId::Layer(layer, tensor);
-                let norm = matches!(tensor, LayerTensor::AttnSubNorm | LayerTensor::FfnSubNorm);
-                if norm && !self.config.sub_norms {
-                    continue;
+                let rotated = matches!(tensor, LayerTensor::Query | LayerTensor::Key);
+                let interleave = (self.interleave && rotated).then_some(self.config.head_dim);
+                match tensor.shape(self.config) {
+                    Some(LayerShape::Norm(len)) => tensors.push(vector(id, self.config.norms, len)),
+                    Some(LayerShape::Linear(rows, cols)) => tensors.push(self.linear(id, rows, cols, interleave)?),
+                    None => {}
                 }
-                let interleave = self.interleave.then_some(head_dim);
-                tensors.push(match tensor {
-                    LayerTensor::AttnNorm | LayerTensor::FfnNorm => vector(id, hidden),
-                    LayerTensor::AttnSubNorm => vector(id, heads * head_dim),
-                    LayerTensor::FfnSubNorm => vector(id, ffn),
-                    LayerTensor::Query => self.linear(id, heads * head_dim, hidden, interleave)?,
-                    LayerTensor::Key => self.linear(id, kv_heads * head_dim, hidden, interleave)?,
-                    LayerTensor::Value => self.linear(id, kv_heads * head_dim, hidden, None)?,
-                    LayerTensor::AttnOutput => self.linear(id, hidden, heads * head_dim, None)?,
-                    LayerTensor::Gate | LayerTensor::Up => self.linear(id, ffn, hidden, None)?,
-                    LayerTensor::Down => self.linear(id, hidden, ffn, None)?,
-                });
             }
         }
-        tensors.push(vector(TensorId::OutputNorm, hidden));
+        tensors.push(vector(TensorId::OutputNorm, self.config.norms, hidden));
         if !self.config.tied {
             tensors.push(self.table(TensorId::Output, vocab, hidden, self.conversion.head)?);
         }
@@ -146,7 +140,7 @@ impl Builder<'_> {
         kind: Kind,
         interleave: Option<usize>,
     ) -> Result<Planned, CheckpointError> {
-        let name = gguf::name(id);
+        let name = gguf::name(id, self.config.norms);
         let bytes = match kind {
             Kind::Vector => Ok(cols * 4),
             Kind::Table(encoding) => encoding.encoded_len(rows, cols),
@@ -159,8 +153,16 @@ impl Builder<'_> {
     }
 }
 
-fn vector(id: TensorId, len: usize) -> Planned {
-    Planned { id, name: gguf::name(id), rows: 1, cols: len, kind: Kind::Vector, bytes: 4 * len, interleave: None }
+fn vector(id: TensorId, norms: Norms, len: usize) -> Planned {
+    Planned {
+        id,
+        name: gguf::name(id, norms),
+        rows: 1,
+        cols: len,
+        kind: Kind::Vector,
+        bytes: 4 * len,
+        interleave: None,
+    }
 }
 
 impl Planned {
@@ -207,7 +209,7 @@ mod tests {
 
     #[test]
     fn interleaving_pairs_what_was_half_a_head_apart() {
-        let mut planned = vector(TensorId::OutputNorm, 1);
+        let mut planned = vector(TensorId::OutputNorm, Norms::default(), 1);
         planned.interleave = Some(6);
         let rows: Vec<usize> = (0..12).map(|row| planned.source_row(row)).collect();
         assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);

@@ -5,13 +5,17 @@
 //! built anyway: a window as long as the context, a scale of one.
 
 use tritwise_gguf::{Array, Error, Metadata, Value};
-use tritwise_tensor::{Activation, CheckpointError, Config, Rope, RopeScaling, RopeStyle};
+use tritwise_tensor::{
+    Activation, CheckpointError, Config, Inputs, LayerTensor, Norms, Pooling, Rope, RopeScaling, RopeStyle,
+    SlidingWindow, TensorId,
+};
 
 use super::{OUTPUT, TOKEN_EMBEDDING, to_usize};
 use crate::container::Container;
 use crate::error::file_error;
+use crate::hf::yarn_magnitude;
 use crate::source::FloatRule;
-use crate::{Options, config};
+use crate::{Options, config, limits};
 
 pub(super) fn read(
     container: &Container,
@@ -39,16 +43,23 @@ impl Reader<'_> {
                 "has no metadata key general.architecture; it is no model, or was written wrongly".into(),
             ));
         };
-        let bitnet = match architecture {
-            "bitnet-b1.58" | "bitnet-25" | "bitnet" => true,
-            "llama" => false,
+        let trunk = match architecture {
+            "bitnet-b1.58" | "bitnet-25" | "bitnet" => Norms { sub: true, ..Norms::default() },
+            "llama" => Norms::default(),
+            "qwen3" => Norms { heads: true, ..Norms::default() },
+            "gemma3" => Norms { heads: true, post: true, ..Norms::default() },
             other => {
                 return Err(file_error(format!(
                     "is of architecture {other:?}, which is not supported; supported are bitnet-b1.58, bitnet-25, \
-                     bitnet and llama (with ternary weights)"
+                     bitnet, llama, qwen3 and gemma3 (with ternary or binary weights)"
                 )));
             }
         };
+        let (bitnet, gemma) = (trunk.sub, trunk.post);
+        // Norms of the projections' own inputs have no other mark in the file than being there.
+        let own_norm = super::name(TensorId::Layer(0, LayerTensor::QueryInputNorm), trunk);
+        let inputs = self.container.find(&own_norm).is_some();
+        let norms = Norms { inputs, sub: trunk.sub || inputs, ..trunk };
         self.refuse_other_graphs(architecture)?;
 
         let keys = Keys { reader: self, architecture };
@@ -76,20 +87,46 @@ impl Reader<'_> {
             vocab,
             context: keys.required("context_length")?,
             norm_eps: keys.required_float("attention.layer_norm_rms_epsilon")?,
+            input_norm_eps: keys.required_float("attention.layer_norm_rms_epsilon")?,
             rope: Rope {
                 theta: keys.float("rope.freq_base")?.unwrap_or(10_000.0),
-                style: if bitnet { RopeStyle::Halves } else { RopeStyle::Interleaved },
-                scaling: keys.rope_scaling()?,
+                style: if architecture == "llama" { RopeStyle::Interleaved } else { RopeStyle::Halves },
+                scaling: self.rope_divisors(head_dim, keys.rope_scaling()?)?,
             },
             activation: keys.activation((hidden, ffn, vocab))?,
-            sub_norms: bitnet,
+            window: keys.window(gemma)?,
+            norms,
+            embedding_scale: if gemma { (hidden as f32).sqrt() } else { 1.0 },
+            inputs: self.inputs(bitnet || inputs)?,
+            pooling: keys.pooling()?,
             tied: self.container.find(OUTPUT).is_none(),
         };
         config::check(&config).map_err(file_error)?;
         self.check_vocabulary(&keys, &config)?;
-        keys.check_attention(&config)?;
-        self.check_rope_factors(&config)?;
-        Ok((config, if bitnet { FloatRule::ExactOrAbsmean } else { FloatRule::Exact }))
+        keys.check_attention_scale(head_dim)?;
+        Ok((config, if norms.sub { FloatRule::ExactOrAbsmean } else { FloatRule::Exact }))
+    }
+
+    /// What linear layers are multiplied with: what `tritwise.inputs` says, which only this project's files have;
+    /// else `int8` in a graph that only BitNet models have; else what the linear layers' encoding is used for.
+    fn inputs(&self, bitnet: bool) -> Result<Inputs, CheckpointError> {
+        if let Some(inputs) = self.options.inputs {
+            return Ok(inputs);
+        }
+        let fail = |message: &dyn std::fmt::Display| Err(file_error(&self.container.label, message));
+        match self.metadata.string(INPUTS) {
+            Ok(Some("int8")) => Ok(Inputs::Int8),
+            Ok(Some("float")) => Ok(Inputs::Float),
+            Ok(Some(other)) => {
+                fail(&format_args!("metadata key {INPUTS} is {other:?}; supported are \"int8\" and \"float\""))
+            }
+            Ok(None) if bitnet => Ok(Inputs::Int8),
+            Ok(None) => {
+                let first = super::name(TensorId::Layer(0, LayerTensor::Query), Norms::default());
+                Ok(self.container.find(&first).map_or(Inputs::Int8, |stored| stored.encoding.usual_inputs()))
+            }
+            Err(error) => fail(&error),
+        }
     }
 
     /// Refuses what the file says about itself when it means another graph.
@@ -136,21 +173,34 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `rope_freqs.weight` divides the rotary frequencies; only ones change nothing.
-    fn check_rope_factors(&self, config: &Config) -> Result<(), CheckpointError> {
+    /// `scaling`, or the divisors in `rope_freqs.weight`, which are Llama 3.1's rule spelled out.
+    fn rope_divisors(&self, head_dim: usize, scaling: RopeScaling) -> Result<RopeScaling, CheckpointError> {
         let Some(stored) = self.container.take("rope_freqs.weight") else {
-            return Ok(());
+            return Ok(scaling);
         };
-        self.container.check_shape(stored, &[config.head_dim / 2])?;
-        match self.container.floats(stored)?.iter().find(|&&factor| factor != 1.0) {
-            None => Ok(()),
-            Some(factor) => Err(self.container.refuse(
+        self.container.check_shape(stored, &[head_dim / 2])?;
+        let divisors = self.container.floats(stored)?;
+        if let Some(divisor) = divisors.iter().find(|&&divisor| divisor <= 0.0) {
+            return Err(self.container.refuse(
                 stored,
-                format_args!("holds {factor}: frequency-dependent rotary scaling (Llama 3.1's) is not supported"),
+                format_args!("holds {divisor}, and rotary frequencies are divided by it; the file is damaged"),
+            ));
+        }
+        if divisors.iter().all(|&divisor| divisor == 1.0) {
+            return Ok(scaling);
+        }
+        match scaling {
+            RopeScaling::None => Ok(RopeScaling::Divisors(divisors)),
+            _ => Err(self.container.refuse(
+                stored,
+                "divides rotary frequencies that the metadata scales as well; only one of the two is supported",
             )),
         }
     }
 }
+
+/// This project's key for [`Inputs`].
+pub(crate) const INPUTS: &str = "tritwise.inputs";
 
 /// Keys that change the graph, the value at which they do not, and what they ask for.
 const FOREIGN_KEYS: &[(&str, f64, &str)] = &[
@@ -164,7 +214,8 @@ const FOREIGN_KEYS: &[(&str, f64, &str)] = &[
     ("residual_scale", 1.0, "scaled residuals are not supported"),
     ("attention.causal", 1.0, "attention to later tokens is not supported"),
     ("use_parallel_residual", 0.0, "parallel residuals are not supported"),
-    ("rope.scaling.attn_factor", 1.0, "scaled attention is not supported"),
+    ("rope.scaling.yarn_ext_factor", 1.0, "YaRN with an extrapolation factor is not supported"),
+    ("rope.scaling.yarn_log_multiplier", 0.0, "YaRN with a multiplier of its logarithm is not supported"),
 ];
 
 fn is_number(value: &Value, wanted: f64) -> bool {
@@ -265,12 +316,36 @@ impl Keys<'_> {
         // As llama.cpp's loader has it: a factor without a type is linear, the
         // older key stands in for a missing factor, and 0 says that there is none.
         let factor = self.float("rope.scaling.factor")?.or(self.float("rope.scale_linear")?);
-        match (self.string("rope.scaling.type")?, factor) {
+        let attention = self.float("rope.scaling.attn_factor")?.or(self.float("rope.scaling.yarn_attn_factor")?);
+        let kind = self.string("rope.scaling.type")?;
+        if kind == Some("yarn") {
+            let factor = match factor {
+                Some(factor) => factor,
+                None => self.required_float("rope.scaling.factor")?,
+            };
+            return Ok(RopeScaling::Yarn {
+                factor,
+                original_context: match self.optional("rope.scaling.original_context_length")? {
+                    Some(context) => context,
+                    None => self.required("context_length")?,
+                },
+                beta_fast: self.float("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
+                beta_slow: self.float("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
+                magnitude: attention.unwrap_or(1.0) * yarn_magnitude(factor),
+            });
+        }
+        if let Some(attention) = attention.filter(|&attention| attention != 1.0) {
+            return Err(self.file_error(format_args!(
+                "metadata key {} is {attention}: scaled attention without YaRN is not supported",
+                self.full("rope.scaling.attn_factor")
+            )));
+        }
+        match (kind, factor) {
             (Some("none"), _) | (None, None) | (None | Some("linear"), Some(0.0 | 1.0)) => Ok(RopeScaling::None),
             (None | Some("linear"), Some(factor)) => Ok(RopeScaling::Linear { factor }),
             (Some("linear"), None) => Ok(RopeScaling::Linear { factor: self.required_float("rope.scaling.factor")? }),
             (Some(other), _) => Err(self.file_error(format_args!(
-                "metadata key {} is {other:?}; supported are \"none\" and \"linear\"",
+                "metadata key {} is {other:?}; supported are \"none\", \"linear\" and \"yarn\"",
                 self.full("rope.scaling.type")
             ))),
         }
@@ -284,28 +359,86 @@ impl Keys<'_> {
         match (self.string("hidden_activation")?, self.architecture) {
             (Some("relu2" | "relu_sqr"), _) => Ok(Activation::SquaredRelu),
             (Some("silu" | "swiglu"), _) => Ok(Activation::Silu),
+            (Some("gelu" | "gelu_pytorch_tanh"), _) => Ok(Activation::GeluTanh),
             (Some(other), _) => Err(self.file_error(format_args!(
-                "metadata key {} is {other:?}; supported are \"silu\" and \"relu2\"",
+                "metadata key {} is {other:?}; supported are \"silu\", \"relu2\" and \"gelu\"",
                 self.full("hidden_activation")
             ))),
             (None, "bitnet-b1.58" | "bitnet-25") => Ok(Activation::SquaredRelu),
             // llama.cpp's converter writes the 2B-4T model under the name of its older relatives.
             (None, "bitnet") if shape == SHAPE_2B_4T => Ok(Activation::SquaredRelu),
+            (None, "gemma3") => Ok(Activation::GeluTanh),
             (None, _) => Ok(Activation::Silu),
         }
     }
 
-    fn check_attention(&self, config: &Config) -> Result<(), CheckpointError> {
-        if let Some(window) = self.optional("attention.sliding_window")?
-            && window != 0
-            && window < config.context
-        {
+    /// Gemma's window, on all layers but every sixth, as llama.cpp has it; a window as long as the context is none.
+    fn window(&self, gemma: bool) -> Result<Option<SlidingWindow>, CheckpointError> {
+        let context = self.required("context_length")?;
+        let Some(width) = self.optional("attention.sliding_window")?.filter(|&width| width != 0 && width < context)
+        else {
+            return Ok(None);
+        };
+        if !gemma {
             return Err(self.file_error(format_args!(
-                "metadata key {} is {window}: attention to a sliding window is not supported",
+                "metadata key {} is {width}: attention to a sliding window is not supported",
                 self.full("attention.sliding_window")
             )));
         }
-        let usual = 1.0 / (config.head_dim as f32).sqrt();
+        let layers = self.required("block_count")?;
+        if layers as u64 > limits::LAYERS {
+            return Ok(None); // refused by the general checks
+        }
+        Ok(Some(SlidingWindow {
+            width,
+            layers: self.window_pattern(layers)?,
+            rope: Rope {
+                theta: self.float("rope.freq_base_swa")?.unwrap_or(10_000.0),
+                style: RopeStyle::Halves,
+                scaling: RopeScaling::None,
+            },
+        }))
+    }
+
+    /// For each layer whether it has a window: as `attention.sliding_window_pattern` lists, or all but every so many.
+    fn window_pattern(&self, layers: usize) -> Result<Vec<bool>, CheckpointError> {
+        let key = self.full("attention.sliding_window_pattern");
+        let period = match self.reader.metadata.value(&key) {
+            Some(Value::Array(array)) => {
+                let listed: Option<Vec<bool>> = (0..array.len())
+                    .map(|i| match array.value(i)? {
+                        Value::Bool(flag) => Some(flag),
+                        other => Some(other.as_u64()? != 0),
+                    })
+                    .collect();
+                return match listed {
+                    Some(listed) if listed.len() == layers => Ok(listed),
+                    _ => Err(self.file_error(format_args!(
+                        "metadata key {key} is {array}; expected one flag for each of {layers} layers"
+                    ))),
+                };
+            }
+            _ => self.optional("attention.sliding_window_pattern")?.unwrap_or(6).max(1),
+        };
+        Ok((1..=layers).map(|layer| layer % period != 0).collect())
+    }
+
+    /// llama.cpp's numbers; 0 is none.
+    fn pooling(&self) -> Result<Option<Pooling>, CheckpointError> {
+        match self.optional("pooling_type")? {
+            None | Some(0) => Ok(None),
+            Some(1) => Ok(Some(Pooling::Mean)),
+            Some(2) => Ok(Some(Pooling::Cls)),
+            Some(3) => Ok(Some(Pooling::Last)),
+            Some(other) => Err(self.file_error(format_args!(
+                "metadata key {} is {other}; supported are 0 (none), 1 (mean), 2 (first token) and 3 (last token)",
+                self.full("pooling_type")
+            ))),
+        }
+    }
+
+    fn check_attention_scale(&self, head_dim: usize) -> Result<(), CheckpointError> {
+        let usual = 1.0 / (head_dim as f32).sqrt();
         if let Some(scale) = self.float("attention.scale")?
             && scale != 0.0
             && (scale.is_nan() || (scale - usual).abs() > 1e-6 * usual)

@@ -6,7 +6,7 @@ mod encoding;
 use std::sync::Arc;
 
 use tritwise_gguf::{Header, Metadata};
-use tritwise_tensor::{CheckpointError, Config, LayerTensor, Storage, TensorId};
+use tritwise_tensor::{CheckpointError, Config, LayerTensor, Norms, Storage, TensorId};
 
 use crate::Options;
 use crate::container::Container;
@@ -37,31 +37,44 @@ pub(crate) fn understand(
 }
 
 /// The name of tensor `id`; ggml's names, with `.weight`.
-pub(crate) fn name(id: TensorId) -> String {
+///
+/// Where every projection has a norm of its own input, those of the two inner projections are called as the others'.
+pub(crate) fn name(id: TensorId, norms: Norms) -> String {
     match id {
         TensorId::TokenEmbedding => TOKEN_EMBEDDING.to_owned(),
         TensorId::OutputNorm => "output_norm.weight".to_owned(),
         TensorId::Output => OUTPUT.to_owned(),
-        TensorId::Layer(layer, tensor) => format!("blk.{layer}.{}.weight", layer_name(tensor)),
+        TensorId::Layer(layer, tensor) => format!("blk.{layer}.{}.weight", layer_name(tensor, norms)),
     }
 }
 
 pub(crate) const TOKEN_EMBEDDING: &str = "token_embd.weight";
 pub(crate) const OUTPUT: &str = "output.weight";
 
-fn layer_name(tensor: LayerTensor) -> &'static str {
+fn layer_name(tensor: LayerTensor, norms: Norms) -> &'static str {
     match tensor {
         LayerTensor::AttnNorm => "attn_norm",
+        LayerTensor::QueryInputNorm => "attn_q_norm_in",
         LayerTensor::Query => "attn_q",
+        LayerTensor::KeyInputNorm => "attn_k_norm_in",
         LayerTensor::Key => "attn_k",
+        LayerTensor::ValueInputNorm => "attn_v_norm_in",
         LayerTensor::Value => "attn_v",
+        LayerTensor::QueryNorm => "attn_q_norm",
+        LayerTensor::KeyNorm => "attn_k_norm",
+        LayerTensor::AttnSubNorm if norms.inputs => "attn_output_norm_in",
         LayerTensor::AttnSubNorm => "attn_sub_norm",
         LayerTensor::AttnOutput => "attn_output",
+        LayerTensor::PostAttnNorm => "post_attention_norm",
         LayerTensor::FfnNorm => "ffn_norm",
+        LayerTensor::GateInputNorm => "ffn_gate_norm_in",
         LayerTensor::Gate => "ffn_gate",
+        LayerTensor::UpInputNorm => "ffn_up_norm_in",
         LayerTensor::Up => "ffn_up",
+        LayerTensor::FfnSubNorm if norms.inputs => "ffn_down_norm_in",
         LayerTensor::FfnSubNorm => "ffn_sub_norm",
         LayerTensor::Down => "ffn_down",
+        LayerTensor::PostFfnNorm => "post_ffw_norm",
     }
 }
 

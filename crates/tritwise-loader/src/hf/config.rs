@@ -17,9 +17,13 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
-use tritwise_tensor::{Activation, CheckpointError, Config, DenseEncoding, I2sLayout, Rope, RopeScaling, RopeStyle};
+use tritwise_tensor::{
+    Activation, CheckpointError, Config, DenseEncoding, I2sLayout, Inputs, Norms, RopeScaling, TensorId,
+};
 
-use super::{OUTPUT, read_small};
+use super::names::{Naming, OUTPUT};
+use super::rope::{RopeFields, rope, window};
+use super::{pooling, read_small};
 use crate::container::{Container, Encoding};
 use crate::error::file_error;
 use crate::source::{FloatRule, Linear};
@@ -27,7 +31,7 @@ use crate::{Options, config, limits};
 
 /// The fields of `config.json` that matter here; others belong to training or to generation.
 #[derive(Deserialize)]
-struct File {
+pub(super) struct File {
     #[serde(default)]
     architectures: Option<Vec<String>>,
     #[serde(default)]
@@ -35,21 +39,36 @@ struct File {
     hidden_size: usize,
     intermediate_size: usize,
     vocab_size: usize,
-    num_hidden_layers: usize,
+    pub(super) num_hidden_layers: usize,
     num_attention_heads: usize,
     #[serde(default)]
     num_key_value_heads: Option<usize>,
     #[serde(default)]
     head_dim: Option<usize>,
-    max_position_embeddings: usize,
+    pub(super) max_position_embeddings: usize,
     rms_norm_eps: f32,
+    #[serde(alias = "hidden_activation")]
     hidden_act: String,
     #[serde(default)]
-    rope_theta: Option<f32>,
+    query_pre_attn_scalar: Option<f32>,
     #[serde(default)]
-    rope_scaling: Option<RopeFields>,
+    pub(super) sliding_window: Option<usize>,
     #[serde(default)]
-    rope_parameters: Option<RopeFields>,
+    pub(super) use_sliding_window: Option<bool>,
+    #[serde(default)]
+    pub(super) sliding_window_pattern: Option<usize>,
+    #[serde(default)]
+    pub(super) max_window_layers: Option<usize>,
+    #[serde(default)]
+    pub(super) layer_types: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) rope_local_base_freq: Option<f32>,
+    #[serde(default)]
+    pub(super) rope_theta: Option<f32>,
+    #[serde(default)]
+    pub(super) rope_scaling: Option<RopeFields>,
+    #[serde(default)]
+    pub(super) rope_parameters: Option<RopeFields>,
     #[serde(default)]
     tie_word_embeddings: Option<bool>,
     #[serde(default)]
@@ -60,22 +79,6 @@ struct File {
     /// Of the 1bitLLM checkpoints.
     #[serde(default)]
     input_bits: Option<u32>,
-}
-
-/// `rope_scaling`, or `rope_parameters` since transformers 5.
-#[derive(Deserialize)]
-struct RopeFields {
-    #[serde(default)]
-    rope_type: Option<String>,
-    /// What `rope_type` was called before; some files have both.
-    #[serde(default, rename = "type")]
-    legacy_type: Option<String>,
-    #[serde(default)]
-    rope_theta: Option<f32>,
-    #[serde(default)]
-    factor: Option<f32>,
-    #[serde(default)]
-    partial_rotary_factor: Option<f32>,
 }
 
 #[derive(Deserialize)]
@@ -89,16 +92,21 @@ struct Quantization {
     #[serde(default)]
     use_rms_norm: Option<bool>,
     #[serde(default)]
+    rms_norm_eps: Option<f32>,
+    #[serde(default)]
     modules_to_not_convert: Option<Vec<String>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Family {
+pub(super) enum Family {
     /// transformers' `BitNetForCausalLM`.
     BitNet,
     /// `BitnetForCausalLM` of the 1bitLLM checkpoints, with a modelling file of their own.
     OneBit,
     Llama,
+    Qwen3,
+    /// Gemma 3's text model.
+    Gemma3,
 }
 
 /// What `config.json` calls the architecture: the first of `architectures`, else `model_type`.
@@ -107,7 +115,11 @@ pub(crate) fn architecture(config: &Value) -> Option<String> {
     named.map(str::to_owned)
 }
 
-pub(super) fn read(path: &Path, container: &Container, options: &Options) -> Result<(Config, Linear), CheckpointError> {
+pub(super) fn read(
+    path: &Path,
+    container: &Container,
+    options: &Options,
+) -> Result<(Config, Linear, Naming), CheckpointError> {
     let label = path.display().to_string();
     let Some(bytes) = read_small(path, limits::JSON_BYTES)? else {
         return Err(file_error(
@@ -120,7 +132,19 @@ pub(super) fn read(path: &Path, container: &Container, options: &Options) -> Res
     let file: File = serde_json::from_slice(&bytes).map_err(not_as_expected)?;
     let fields: Value = serde_json::from_slice(&bytes).map_err(not_as_expected)?;
     let family = family(&file).map_err(fail)?;
-    refuse_other_graphs(&file, &fields).map_err(fail)?;
+    let head_dim = head_dim(&file).map_err(fail)?;
+    refuse_other_graphs(&fields).map_err(fail)?;
+    check_attention_scale(&file, head_dim).map_err(fail)?;
+    let quantization = file.quantization_config.as_ref();
+    let rms_norm = quantization.and_then(|quantization| quantization.use_rms_norm) == Some(true);
+    let naming = Naming::of(container, family.norms(), rms_norm, family == Family::Gemma3);
+    let norms = naming.norms();
+    if family.norms().sub && norms.inputs {
+        return Err(fail(
+            "asks for norms inside the linear layers beside sub-norms, a graph that is not built".to_owned(),
+        ));
+    }
+    let (linear, inputs) = linear(&file, family, norms).map_err(fail)?;
     let config = Config {
         architecture: file
             .architectures
@@ -134,23 +158,32 @@ pub(super) fn read(path: &Path, container: &Container, options: &Options) -> Res
         layers: file.num_hidden_layers,
         heads: file.num_attention_heads,
         kv_heads: file.num_key_value_heads.unwrap_or(file.num_attention_heads),
-        head_dim: head_dim(&file).map_err(fail)?,
+        head_dim,
         ffn: file.intermediate_size,
         vocab: file.vocab_size,
         context: file.max_position_embeddings,
         norm_eps: file.rms_norm_eps,
-        rope: rope(&file, family).map_err(fail)?,
+        input_norm_eps: match quantization {
+            // transformers' own default.
+            Some(quantization) if rms_norm => quantization.rms_norm_eps.unwrap_or(1e-6),
+            _ => file.rms_norm_eps,
+        },
+        rope: rope(&file, family, head_dim).map_err(fail)?,
+        window: window(&file, family, head_dim).map_err(fail)?,
         activation: match options.activation {
             Some(activation) => activation,
             None => activation(&file.hidden_act).map_err(fail)?,
         },
-        sub_norms: family != Family::Llama,
+        norms,
+        // As transformers' Gemma3TextScaledWordEmbedding has it: in f32.
+        embedding_scale: if family == Family::Gemma3 { (file.hidden_size as f32).sqrt() } else { 1.0 },
+        inputs: options.inputs.unwrap_or(inputs),
         tied: file.tie_word_embeddings.unwrap_or(container.find(OUTPUT).is_none()),
+        pooling: pooling::read(path)?,
     };
     config::check(&config).map_err(fail)?;
-    let linear = linear(&file, family).map_err(fail)?;
-    accept_derived_tensors(container, &config)?;
-    Ok((config, linear))
+    accept_derived_tensors(container, &config, &naming)?;
+    Ok((config, linear, naming))
 }
 
 fn family(file: &File) -> Result<Family, String> {
@@ -159,22 +192,39 @@ fn family(file: &File) -> Result<Family, String> {
         (Some("BitNetForCausalLM"), _) | (None, Some("bitnet")) => Ok(Family::BitNet),
         (Some("BitnetForCausalLM"), _) => Ok(Family::OneBit),
         (Some("LlamaForCausalLM"), _) | (None, Some("llama")) => Ok(Family::Llama),
+        (Some("Qwen3ForCausalLM" | "Qwen3Model"), _) | (None, Some("qwen3")) => Ok(Family::Qwen3),
+        (Some("Gemma3ForCausalLM" | "Gemma3TextModel"), _) | (None, Some("gemma3_text")) => Ok(Family::Gemma3),
         (named, model_type) => Err(format!(
-            "is of architecture {:?}, which is not supported; supported are BitNetForCausalLM, BitnetForCausalLM \
-             and LlamaForCausalLM",
+            "is of architecture {:?}, which is not supported; supported are BitNetForCausalLM, BitnetForCausalLM, \
+             LlamaForCausalLM, Qwen3ForCausalLM and Gemma3ForCausalLM",
             named.or(model_type).unwrap_or("(none)")
         )),
     }
 }
 
+impl Family {
+    /// The norms of a block, those of projections' own inputs left out.
+    fn norms(self) -> Norms {
+        match self {
+            Self::BitNet | Self::OneBit => Norms { sub: true, ..Norms::default() },
+            Self::Llama => Norms::default(),
+            Self::Qwen3 => Norms { heads: true, ..Norms::default() },
+            Self::Gemma3 => Norms { heads: true, post: true, ..Norms::default() },
+        }
+    }
+}
+
 /// Settings of graphs that are not built here, with the value at which they change nothing.
-fn refuse_other_graphs(file: &File, fields: &Value) -> Result<(), String> {
+fn refuse_other_graphs(fields: &Value) -> Result<(), String> {
     let neutral: &[(&str, Value, &str)] = &[
         ("attention_bias", false.into(), "biases in attention are not supported"),
         ("mlp_bias", false.into(), "biases in the feed-forward block are not supported"),
         ("partial_rotary_factor", 1.0.into(), "partly rotated heads are not supported"),
         ("num_experts", 0.into(), "mixtures of experts are not supported"),
         ("num_local_experts", 0.into(), "mixtures of experts are not supported"),
+        ("final_logit_softcapping", Value::Null, "soft-capped logits are not supported"),
+        ("attn_logit_softcapping", Value::Null, "soft-capped attention is not supported"),
+        ("use_bidirectional_attention", false.into(), "attention to later tokens is not supported"),
     ];
     for (key, neutral, why) in neutral {
         if let Some(value) = fields.get(*key)
@@ -185,12 +235,16 @@ fn refuse_other_graphs(file: &File, fields: &Value) -> Result<(), String> {
             return Err(format!("sets {key} to {value}: {why}"));
         }
     }
-    let window = fields.get("sliding_window").filter(|value| !value.is_null());
-    let in_use = fields.get("use_sliding_window").and_then(Value::as_bool).unwrap_or(true);
-    match window {
-        Some(window) if in_use && window.as_u64().is_none_or(|w| w < file.max_position_embeddings as u64) => {
-            Err(format!("sets sliding_window to {window}: attention to a sliding window is not supported"))
-        }
+    Ok(())
+}
+
+/// Gemma names the scale of attention scores; only the usual one is built.
+fn check_attention_scale(file: &File, head_dim: usize) -> Result<(), String> {
+    match file.query_pre_attn_scalar {
+        Some(scalar) if scalar != head_dim as f32 => Err(format!(
+            "sets query_pre_attn_scalar to {scalar} while heads are {head_dim} wide: only the usual scale of attention is \
+             supported"
+        )),
         _ => Ok(()),
     }
 }
@@ -208,41 +262,28 @@ fn head_dim(file: &File) -> Result<usize, String> {
     }
 }
 
-fn rope(file: &File, family: Family) -> Result<Rope, String> {
-    // transformers' own defaults.
-    let default_theta = if family == Family::BitNet { 500_000.0 } else { 10_000.0 };
-    let fields = file.rope_parameters.as_ref().or(file.rope_scaling.as_ref());
-    let theta = fields.and_then(|fields| fields.rope_theta).or(file.rope_theta).unwrap_or(default_theta);
-    if let Some(part) = fields.and_then(|fields| fields.partial_rotary_factor)
-        && part != 1.0
-    {
-        return Err(format!("sets partial_rotary_factor to {part}: partly rotated heads are not supported"));
-    }
-    let kind = fields.and_then(|fields| fields.rope_type.as_deref().or(fields.legacy_type.as_deref()));
-    let scaling = match kind.map(|kind| (kind, fields.and_then(|fields| fields.factor))) {
-        None | Some(("default", _)) => RopeScaling::None,
-        Some(("linear", Some(factor))) => RopeScaling::Linear { factor },
-        Some(("linear", None)) => return Err("asks for linear rotary scaling without a factor".to_owned()),
-        Some((other, _)) => {
-            return Err(format!("asks for rotary scaling of type {other:?}; supported are \"default\" and \"linear\""));
-        }
-    };
-    Ok(Rope { theta, style: RopeStyle::Halves, scaling })
-}
-
 fn activation(name: &str) -> Result<Activation, String> {
     match name {
         "relu2" => Ok(Activation::SquaredRelu),
         "silu" | "swish" => Ok(Activation::Silu),
-        other => Err(format!("sets hidden_act to {other:?}; supported are \"relu2\" and \"silu\"")),
+        "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+        other => {
+            Err(format!("sets hidden_act to {other:?}; supported are \"relu2\", \"silu\" and \"gelu_pytorch_tanh\""))
+        }
     }
 }
 
-fn linear(file: &File, family: Family) -> Result<Linear, String> {
-    let floats = |floats| Ok(Linear::ByType { i2s: I2sLayout::A, floats });
+/// How linear layers are stored, and what they are multiplied with.
+fn linear(file: &File, family: Family, norms: Norms) -> Result<(Linear, Inputs), String> {
+    let floats = |floats| Ok((Linear::ByType { i2s: I2sLayout::A, floats }, Inputs::Int8));
     let Some(quantization) = &file.quantization_config else {
+        // Models with norms of the projections' inputs were trained as BitNet's, whatever trunk they have.
+        if norms.inputs {
+            return floats(FloatRule::Absmean);
+        }
+        // What is ternary without an announcement had its weights alone quantised.
         if family != Family::OneBit {
-            return floats(FloatRule::Exact);
+            return Ok((Linear::ByType { i2s: I2sLayout::A, floats: FloatRule::Exact }, Inputs::Float));
         }
         // The 1bitLLM modelling file quantises its weights by absmean at every step.
         return match (file.weight_bits, file.input_bits) {
@@ -252,6 +293,7 @@ fn linear(file: &File, family: Family) -> Result<Linear, String> {
             }
         };
     };
+    let packed = |reciprocal| Ok((Linear::Packed { reciprocal }, Inputs::Int8));
     let of = |name: &str, value: &str, supported: &str| {
         Err(format!("sets quantization_config.{name} to {value:?}; supported: {supported}"))
     };
@@ -259,18 +301,15 @@ fn linear(file: &File, family: Family) -> Result<Linear, String> {
         Some("bitnet") => {}
         other => return of("quant_method", other.unwrap_or("(none)"), "\"bitnet\""),
     }
-    if quantization.use_rms_norm == Some(true) {
-        return of("use_rms_norm", "true", "false; norms inside the linear layers are not built");
-    }
     if let Some(module) =
         quantization.modules_to_not_convert.iter().flatten().find(|&module| !DENSE_MODULES.contains(&module.as_str()))
     {
         return of("modules_to_not_convert", module, "the embedding and the head, which are dense anyway");
     }
     match quantization.linear_class.as_deref() {
-        None | Some("bitlinear") => Ok(Linear::Packed { reciprocal: true }),
+        None | Some("bitlinear") => packed(true),
         Some("autobitlinear") => match quantization.quantization_mode.as_deref() {
-            None | Some("offline") => Ok(Linear::Packed { reciprocal: false }),
+            None | Some("offline") => packed(false),
             Some("online") => floats(FloatRule::Absmean),
             Some(other) => of("quantization_mode", other, "\"offline\" and \"online\""),
         },
@@ -282,7 +321,7 @@ const DENSE_MODULES: [&str; 4] = ["lm_head", "model.embed_tokens", "embed_tokens
 
 /// Marks as read what old exports store although it follows from the rest: tables of rotary
 /// frequencies, and a head that is the embedding.
-fn accept_derived_tensors(container: &Container, config: &Config) -> Result<(), CheckpointError> {
+fn accept_derived_tensors(container: &Container, config: &Config, naming: &Naming) -> Result<(), CheckpointError> {
     for layer in 0..config.layers {
         let name = format!("model.layers.{layer}.self_attn.rotary_emb.inv_freq");
         let Some(stored) = container.take(&name) else { continue };
@@ -290,6 +329,10 @@ fn accept_derived_tensors(container: &Container, config: &Config) -> Result<(), 
         let floats = container.floats(stored)?;
         let wrong = floats.iter().enumerate().find(|&(i, &stored)| {
             let expected = config.rope.theta.powf(-2.0 * i as f32 / config.head_dim as f32);
+            let expected = match &config.rope.scaling {
+                RopeScaling::Divisors(divisors) => expected / divisors[i],
+                _ => expected,
+            };
             // Eight bits are what bf16 keeps.
             (stored - expected).abs() > expected / 128.0
         });
@@ -301,7 +344,8 @@ fn accept_derived_tensors(container: &Container, config: &Config) -> Result<(), 
         }
     }
     if config.tied
-        && let (Some(head), Some(embedding)) = (container.find(OUTPUT), container.find("model.embed_tokens.weight"))
+        && let (Some(head), Some(embedding)) =
+            (container.find(OUTPUT), container.find(&naming.name(TensorId::TokenEmbedding)))
     {
         let same = head.shape == embedding.shape
             && head.encoding == embedding.encoding

@@ -8,7 +8,8 @@ use serde_json::{Value as Json, json};
 use tritwise_gguf::{Header, Strings, Value, Writer, types};
 use tritwise_loader::{Error, Options, Source};
 use tritwise_tensor::{
-    Checkpoint, Config, DenseEncoding, FloatKind, I2sLayout, LayerTensor, Scales, TensorId, Ternarize, TernaryEncoding,
+    Activation, Checkpoint, Config, DenseEncoding, FloatKind, I2sLayout, Inputs, LayerShape, LayerTensor, Norms, Rope,
+    RopeScaling, RopeStyle, Scales, TensorId, Ternarize, TernaryEncoding,
 };
 
 pub(crate) const HIDDEN: usize = 256;
@@ -29,26 +30,46 @@ pub(crate) struct Tensor {
 }
 
 /// Every tensor of the test model.
-pub(crate) fn tensors(layers: usize, sub_norms: bool, tied: bool) -> Vec<Tensor> {
+pub(crate) fn tensors(layers: usize, norms: Norms, tied: bool) -> Vec<Tensor> {
+    tensors_of(&Config {
+        architecture: String::new(),
+        hidden: HIDDEN,
+        layers,
+        heads: HEADS,
+        kv_heads: KV_HEADS,
+        head_dim: HEAD_DIM,
+        ffn: FFN,
+        vocab: VOCAB,
+        context: 1,
+        norm_eps: 1e-5,
+        input_norm_eps: 1e-5,
+        rope: Rope { theta: 1e4, style: RopeStyle::Halves, scaling: RopeScaling::None },
+        window: None,
+        activation: Activation::Silu,
+        norms,
+        embedding_scale: 1.0,
+        inputs: Inputs::Int8,
+        tied,
+        pooling: None,
+    })
+}
+
+/// Every tensor of a model of this configuration.
+fn tensors_of(config: &Config) -> Vec<Tensor> {
     let vector = |id, cols| Tensor { id, rows: 1, cols, linear: false };
     let matrix = |id, rows, cols, linear| Tensor { id, rows, cols, linear };
-    let mut all = vec![matrix(TensorId::TokenEmbedding, VOCAB, HIDDEN, false), vector(TensorId::OutputNorm, HIDDEN)];
-    if !tied {
-        all.push(matrix(TensorId::Output, VOCAB, HIDDEN, false));
+    let table = |id| matrix(id, config.vocab, config.hidden, false);
+    let mut all = vec![table(TensorId::TokenEmbedding), vector(TensorId::OutputNorm, config.hidden)];
+    if !config.tied {
+        all.push(table(TensorId::Output));
     }
-    for layer in 0..layers {
+    for layer in 0..config.layers {
         for tensor in LayerTensor::ALL {
             let id = TensorId::Layer(layer, tensor);
-            match tensor {
-                LayerTensor::AttnSubNorm | LayerTensor::FfnSubNorm if !sub_norms => {}
-                LayerTensor::AttnNorm | LayerTensor::FfnNorm => all.push(vector(id, HIDDEN)),
-                LayerTensor::AttnSubNorm => all.push(vector(id, HEADS * HEAD_DIM)),
-                LayerTensor::FfnSubNorm => all.push(vector(id, FFN)),
-                LayerTensor::Query => all.push(matrix(id, HEADS * HEAD_DIM, HIDDEN, true)),
-                LayerTensor::Key | LayerTensor::Value => all.push(matrix(id, KV_HEADS * HEAD_DIM, HIDDEN, true)),
-                LayerTensor::AttnOutput => all.push(matrix(id, HIDDEN, HEADS * HEAD_DIM, true)),
-                LayerTensor::Gate | LayerTensor::Up => all.push(matrix(id, FFN, HIDDEN, true)),
-                LayerTensor::Down => all.push(matrix(id, HIDDEN, FFN, true)),
+            match tensor.shape(config) {
+                Some(LayerShape::Norm(len)) => all.push(vector(id, len)),
+                Some(LayerShape::Linear(rows, cols)) => all.push(matrix(id, rows, cols, true)),
+                None => {}
             }
         }
     }
@@ -57,12 +78,11 @@ pub(crate) fn tensors(layers: usize, sub_norms: bool, tied: bool) -> Vec<Tensor>
 
 /// Asks `source` for every tensor of the test model, and that it hold no more.
 pub(crate) fn read_all(source: &Source) -> Result<(), Error> {
-    let Config { layers, sub_norms, tied, .. } = *source.config();
-    for Tensor { id, rows, cols, linear } in tensors(layers, sub_norms, tied) {
+    for Tensor { id, rows, cols, linear } in tensors_of(source.config()) {
         match (rows, linear) {
             (1, _) => drop(source.vector(id, cols)?),
             (_, true) => drop(source.ternary(id, rows, cols)?),
-            (_, false) => drop(source.dense(id, source.config().vocab, cols)?),
+            (_, false) => drop(source.dense(id, rows, cols)?),
         }
     }
     source.finish()
@@ -96,13 +116,12 @@ pub(crate) fn floats(id: TensorId, len: usize) -> Vec<f32> {
 }
 
 pub(crate) fn linear_ids() -> impl Iterator<Item = Tensor> {
-    tensors(LAYERS, false, true).into_iter().filter(|tensor| tensor.linear)
+    tensors(LAYERS, Norms::default(), true).into_iter().filter(|tensor| tensor.linear)
 }
 
 /// Whether `source` gives the trits, scales and floats that belong to each tensor.
 pub(crate) fn assert_reads_right(source: &Source, scale_of: impl Fn(TensorId) -> f32) {
-    let Config { layers, sub_norms, tied, .. } = *source.config();
-    for Tensor { id, rows, cols, linear } in tensors(layers, sub_norms, tied) {
+    for Tensor { id, rows, cols, linear } in tensors_of(source.config()) {
         if linear {
             let matrix = source.ternary(id, rows, cols).unwrap();
             let mut found = vec![0; rows * cols];
@@ -151,6 +170,7 @@ pub(crate) fn gguf_name(id: TensorId) -> String {
                 LayerTensor::Up => "ffn_up",
                 LayerTensor::FfnSubNorm => "ffn_sub_norm",
                 LayerTensor::Down => "ffn_down",
+                other => unreachable!("the test model has no {other:?}"),
             };
             format!("blk.{n}.{name}.weight")
         }
@@ -190,7 +210,8 @@ impl Gguf {
         }
         gguf.set(&format!("{architecture}.attention.layer_norm_rms_epsilon"), 1e-5f32);
         gguf.set(&format!("{architecture}.rope.freq_base"), 500_000f32);
-        for Tensor { id, rows, cols, linear } in tensors(LAYERS, sub_norms, sub_norms) {
+        let norms = Norms { sub: sub_norms, ..Norms::default() };
+        for Tensor { id, rows, cols, linear } in tensors(LAYERS, norms, sub_norms) {
             let name = gguf_name(id);
             if linear {
                 let bytes = encoding.encode(&trits(id, rows, cols), rows, cols, &Scales::Tensor(scale(id))).unwrap();
@@ -319,6 +340,7 @@ pub(crate) fn hf_name(id: TensorId) -> String {
                 LayerTensor::Up => "mlp.up_proj",
                 LayerTensor::FfnSubNorm => "mlp.ffn_sub_norm",
                 LayerTensor::Down => "mlp.down_proj",
+                other => unreachable!("the test model has no {other:?}"),
             };
             format!("model.layers.{n}.{name}.weight")
         }
@@ -353,7 +375,7 @@ impl Folder {
             Stored::Floats(_) => {}
         }
         let mut folder = Self { config, tensors: BTreeMap::new() };
-        for Tensor { id, rows, cols, linear } in tensors(LAYERS, bitnet, bitnet) {
+        for Tensor { id, rows, cols, linear } in tensors(LAYERS, Norms { sub: bitnet, ..Norms::default() }, bitnet) {
             folder.put(id, rows, cols, linear, stored);
         }
         folder

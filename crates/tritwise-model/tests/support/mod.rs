@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use tritwise_tensor::{
-    Activation, Checkpoint, CheckpointError, Config, DenseEncoding, DenseMatrix, FloatKind, LayerTensor, Rope,
-    RopeScaling, RopeStyle, TensorId, Ternarize, TernaryEncoding, TernaryMatrix,
+    Activation, Checkpoint, CheckpointError, Config, DenseEncoding, DenseMatrix, FloatKind, Inputs, LayerShape,
+    LayerTensor, Norms, Rope, RopeScaling, RopeStyle, TensorId, Ternarize, TernaryEncoding, TernaryMatrix,
 };
 
 /// SplitMix64 (Steele, Lea, Flood 2014): three lines, and the same on every platform.
@@ -41,9 +41,14 @@ pub(crate) fn bitnet() -> Config {
         vocab: 50,
         context: 1024,
         norm_eps: 1e-5,
+        input_norm_eps: 1e-5,
         rope: Rope { theta: 10_000.0, style: RopeStyle::Halves, scaling: RopeScaling::None },
         activation: Activation::SquaredRelu,
-        sub_norms: true,
+        window: None,
+        norms: Norms { sub: true, ..Norms::default() },
+        embedding_scale: 1.0,
+        inputs: Inputs::Int8,
+        pooling: None,
         tied: true,
     }
 }
@@ -56,7 +61,7 @@ pub(crate) fn llama() -> Config {
         head_dim: 32,
         rope: Rope { theta: 500.0, style: RopeStyle::Interleaved, scaling: RopeScaling::Linear { factor: 2.0 } },
         activation: Activation::Silu,
-        sub_norms: false,
+        norms: Norms::default(),
         tied: false,
         ..bitnet()
     }
@@ -72,8 +77,7 @@ pub(crate) struct RandomCheckpoint {
 impl RandomCheckpoint {
     pub(crate) fn new(config: Config, seed: u64) -> Self {
         let mut random = Random(seed);
-        let (hidden, ffn) = (config.hidden, config.ffn);
-        let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let hidden = config.hidden;
         let mut tensors = BTreeMap::new();
         let mut dense = |n: usize| (0..n).map(|_| random.symmetric()).collect::<Vec<_>>();
         tensors.insert(TensorId::TokenEmbedding, dense(config.vocab * hidden));
@@ -88,14 +92,10 @@ impl RandomCheckpoint {
         };
         for layer in 0..config.layers {
             for tensor in LayerTensor::ALL {
-                let value = match tensor {
-                    LayerTensor::AttnNorm | LayerTensor::FfnNorm => norm(&mut random, hidden),
-                    LayerTensor::AttnSubNorm if config.sub_norms => norm(&mut random, q),
-                    LayerTensor::FfnSubNorm if config.sub_norms => norm(&mut random, ffn),
-                    LayerTensor::AttnSubNorm | LayerTensor::FfnSubNorm => continue,
-                    LayerTensor::Query | LayerTensor::AttnOutput => ternary(&mut random, q * hidden),
-                    LayerTensor::Key | LayerTensor::Value => ternary(&mut random, kv * hidden),
-                    LayerTensor::Gate | LayerTensor::Up | LayerTensor::Down => ternary(&mut random, ffn * hidden),
+                let value = match tensor.shape(&config) {
+                    Some(LayerShape::Norm(len)) => norm(&mut random, len),
+                    Some(LayerShape::Linear(rows, cols)) => ternary(&mut random, rows * cols),
+                    None => continue,
                 };
                 tensors.insert(TensorId::Layer(layer, tensor), value);
             }

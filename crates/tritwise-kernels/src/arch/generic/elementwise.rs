@@ -14,6 +14,7 @@ pub(in crate::arch) fn gate<L: Lanes>(isa: L, activation: Activation, gate: &mut
         let y = match activation {
             Activation::SquaredRelu => squared_relu(isa, x),
             Activation::Silu => silu(isa, x),
+            Activation::GeluTanh => gelu_tanh(isa, x),
         };
         store_at(isa, isa.mul(y, load_at(isa, up, start)), gate, start);
     }
@@ -31,6 +32,19 @@ fn squared_relu<L: Lanes>(isa: L, x: L::F32) -> L::F32 {
 #[inline(always)]
 fn silu<L: Lanes>(isa: L, x: L::F32) -> L::F32 {
     let e = exp(isa, isa.sub(isa.splat(-0.0), x));
+    isa.div(x, isa.add(isa.splat(1.0), e))
+}
+
+/// `x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`; NaN at -∞.
+///
+/// Since `(1 + tanh(u/2)) / 2 = 1 / (1 + e^-u)`, that is `x / (1 + e^-u)` with `u = x · (a + b·x²)`.
+#[inline(always)]
+fn gelu_tanh<L: Lanes>(isa: L, x: L::F32) -> L::F32 {
+    // 2 √(2/π), and 0.044715 times that.
+    const A: f32 = 1.595_769_1;
+    const B: f32 = 0.071_354_81;
+    let u = isa.mul(x, isa.fma(isa.mul(x, x), isa.splat(B), isa.splat(A)));
+    let e = exp(isa, isa.sub(isa.splat(-0.0), u));
     isa.div(x, isa.add(isa.splat(1.0), e))
 }
 

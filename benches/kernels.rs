@@ -260,7 +260,7 @@ impl Batch {
     fn attend(&mut self, cpu: &CpuBackend, cache: &mut Cache, layers: usize) {
         let Self { start, q, k, v, out } = self;
         for layer in 0..layers {
-            cpu.attend(layer, cache, *start, 0..q.tokens(), q, k, v, out);
+            cpu.attend(layer, cache, *start, usize::MAX, 0..q.tokens(), q, k, v, out);
         }
     }
 }

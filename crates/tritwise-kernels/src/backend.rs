@@ -82,8 +82,12 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Bytes of memory that a cache of `capacity` positions takes when full.
     fn cache_bytes(&self, config: &Config, capacity: usize) -> usize;
 
-    /// Makes `out` the rows of `table` that belong to `tokens`, as `f32`.
-    fn embed(&self, table: &Self::Table, tokens: &[u32], out: &mut Self::Rows);
+    /// Makes `out` the rows of `table` that belong to `tokens`, as `f32`, times `scale`.
+    fn embed(&self, table: &Self::Table, tokens: &[u32], scale: f32, out: &mut Self::Rows);
+
+    /// Makes `out` the rows of `x`, in which each run of as many features as the norm has is normalised:
+    /// whole rows, or the heads of a row.
+    fn normalize(&self, x: &Self::Rows, norm: &Self::Norm, out: &mut Self::Rows);
 
     /// Normalises each row (where a norm is given) and rounds it to `i8` with
     /// its own absmax scale: BitNet's activation quantisation.
@@ -96,14 +100,15 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn rope(&self, x: &mut Self::Rows, rows: Range<usize>, start: usize, rotary: &Self::Rotary);
 
     /// Stores the keys and values of rows `rows` at positions `start…` of `cache`,
-    /// then writes each row's causal attention over positions `0..=its own` to the
-    /// same rows of `out`, which gets as many rows as `q` and keeps its others.
+    /// then writes each row's attention over the last `window` positions up to its own (`usize::MAX`: all)
+    /// to the same rows of `out`, which gets as many rows as `q` and keeps its others.
     #[allow(clippy::too_many_arguments, reason = "the operands of attention; a struct would only rename them")]
     fn attend(
         &self,
         layer: usize,
         cache: &mut Self::Cache,
         start: usize,
+        window: usize,
         rows: Range<usize>,
         q: &Self::Rows,
         k: &Self::Rows,
@@ -116,6 +121,9 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// `x = x + y`.
     fn add(&self, x: &mut Self::Rows, y: &Self::Rows);
+
+    /// For each row listed in `rows`, normalises it and writes it to `out`, one row after the other.
+    fn hidden(&self, x: &Self::Rows, rows: &[usize], norm: &Self::Norm, out: &mut [f32]);
 
     /// For each row listed in `rows`, normalises it and multiplies it with the
     /// whole table: `out[i * vocab..][..vocab]` are the logits of row `rows[i]`.

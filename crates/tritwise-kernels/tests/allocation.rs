@@ -89,12 +89,12 @@ fn a_token_after_the_first_allocates_nothing() {
             let mut logits = vec![0.0; VOCAB];
 
             let mut pass = |tokens: &[u32], start: usize| {
-                cpu.embed(&table, tokens, &mut x);
+                cpu.embed(&table, tokens, 1.0, &mut x);
                 cpu.quantize(&x, Some(&norm), &mut quantized);
                 cpu.matmul(&quantized, &[&qkv[0], &qkv[1], &qkv[2]], &mut [&mut q, &mut k, &mut v]);
                 cpu.rope(&mut q, 0..tokens.len(), start, &rotary);
                 cpu.rope(&mut k, 0..tokens.len(), start, &rotary);
-                cpu.attend(0, &mut cache, start, 0..tokens.len(), &q, &k, &v, &mut out);
+                cpu.attend(0, &mut cache, start, usize::MAX, 0..tokens.len(), &q, &k, &v, &mut out);
                 cpu.add(&mut x, &out);
                 cpu.quantize(&x, Some(&norm), &mut quantized);
                 cpu.matmul(&quantized, &[&gate_up[0], &gate_up[1]], &mut [&mut gate, &mut up]);

@@ -127,7 +127,7 @@ impl Past {
         softmax: &mut [Softmax],
         out: &mut [f32],
     ) {
-        let Asked { q, stride, rows, heads, start } = asked;
+        let Asked { q, stride, rows, heads, start, .. } = asked;
         let padded = self.head_dim.next_multiple_of(2);
         let (mut codes, mut scales) = (vec![99; rows * heads * padded], vec![f32::NAN; rows * heads]);
         for (i, (codes, scale)) in codes.chunks_mut(padded).zip(&mut scales).enumerate() {
@@ -138,13 +138,18 @@ impl Past {
             _ => QueryValues::Plain(q),
         };
         for chunk in chunks {
-            isa.attend_chunk(self.chunk(chunk), Queries { values, stride, rows, heads, start }, softmax, out);
+            isa.attend_chunk(
+                self.chunk(chunk),
+                Queries { values, stride, rows, heads, start, window: asked.window },
+                softmax,
+                out,
+            );
         }
     }
 
     /// Attention of all queries, in poisoned memory.
     fn attend(&self, isa: &dyn Isa, asked: Asked<'_>) -> Vec<f32> {
-        let Asked { q, stride, rows, heads, start } = asked;
+        let Asked { q, stride, rows, heads, start, .. } = asked;
         let mut out = vec![f32::NAN; q.len()];
         let mut softmax = vec![Softmax::default(); rows * heads];
         self.walk(isa, asked, 0..(start + rows - 1) / ATTEND_CHUNK + 1, &mut softmax, &mut out);
@@ -154,15 +159,16 @@ impl Past {
         out
     }
 
-    /// Softmax attention of one query over positions `0..=pos`, in `f64`.
-    fn exact(&self, q: &[f32], pos: usize) -> Vec<f64> {
+    /// Softmax attention of one query over the last `window` positions up to `pos`, in `f64`.
+    fn exact(&self, q: &[f32], pos: usize, window: usize) -> Vec<f64> {
+        let first = (pos + 1).saturating_sub(window);
         let scale = 1.0 / (self.head_dim as f64).sqrt();
         let score = |k: &Vec<f64>| k.iter().zip(q).map(|(k, q)| k * f64::from(*q)).sum::<f64>() * scale;
-        let scores: Vec<f64> = self.k[..=pos].iter().map(score).collect();
+        let scores: Vec<f64> = self.k[first..=pos].iter().map(score).collect();
         let max = scores.iter().fold(f64::NEG_INFINITY, |max, s| max.max(*s));
         let e: Vec<f64> = scores.iter().map(|s| (s - max).exp()).collect();
         let sum: f64 = e.iter().sum();
-        let weighed = |d: usize| e.iter().zip(&self.v).map(|(e, v)| e * v[d]).sum::<f64>() / sum;
+        let weighed = |d: usize| e.iter().zip(&self.v[first..]).map(|(e, v)| e * v[d]).sum::<f64>() / sum;
         (0..self.head_dim).map(weighed).collect()
     }
 }
@@ -175,7 +181,11 @@ struct Asked<'a> {
     rows: usize,
     heads: usize,
     start: usize,
+    window: usize,
 }
+
+/// A window that ends inside a chunk, at its border, or nowhere.
+const WINDOWS: [usize; 5] = [usize::MAX, 1, 9, 256, 300];
 
 #[test]
 fn attend_is_softmax_attention() {
@@ -188,14 +198,15 @@ fn attend_is_softmax_attention() {
                 let past = Past::new(&mut random, kv, head_dim, pos + 1);
                 for heads in [1, 2, 3, 4, 5, 8, 13] {
                     let q = random.plain(heads * head_dim);
-                    let asked = Asked { q: &q, stride: q.len(), rows: 1, heads, start: pos };
+                    let window = WINDOWS[(heads + pos) % WINDOWS.len()];
+                    let asked = Asked { q: &q, stride: q.len(), rows: 1, heads, start: pos, window };
                     let got = same_bits("attend", |isa| bits(&past.attend(isa, asked)));
                     for (q, got) in q.chunks(head_dim).zip(got.chunks(head_dim)) {
-                        for (got, exact) in got.iter().zip(past.exact(q, pos)) {
+                        for (got, exact) in got.iter().zip(past.exact(q, pos, window)) {
                             let got = f64::from(f32::from_bits(*got));
                             assert!(
                                 (got - exact).abs() < tolerance,
-                                "{kv:?} head_dim={head_dim} pos={pos}: {got} for {exact}"
+                                "{kv:?} head_dim={head_dim} pos={pos} window={window}: {got} for {exact}"
                             );
                         }
                     }
@@ -214,13 +225,13 @@ fn rows_of_a_prompt_attend_as_one_by_one() {
                 let past = Past::new(&mut random, kv, head_dim, start + rows);
                 let stride = heads * head_dim + 24;
                 let q = random.plain(rows * stride);
-                for isa in available() {
-                    let together = past.attend(isa, Asked { q: &q, stride, rows, heads, start });
+                for (isa, window) in available().into_iter().flat_map(|isa| WINDOWS.map(|window| (isa, window))) {
+                    let together = past.attend(isa, Asked { q: &q, stride, rows, heads, start, window });
                     for row in 0..rows {
                         for head in 0..heads {
                             let first = row * stride + head * head_dim;
                             let q = &q[first..][..head_dim];
-                            let alone = Asked { q, stride: head_dim, rows: 1, heads: 1, start: start + row };
+                            let alone = Asked { q, stride: head_dim, rows: 1, heads: 1, start: start + row, window };
                             let out = past.attend(isa, alone);
                             assert_eq!(out, together[first..][..head_dim], "{} row={row} head={head}", isa.name());
                         }
@@ -271,7 +282,8 @@ fn float_attention_is_its_formula() {
         let (head_dim, len) = (32, 2 * ATTEND_CHUNK + 70);
         let past = Past::new(&mut random, kv, head_dim, len);
         let q = random.plain(head_dim);
-        let out = past.attend(scalar(), Asked { q: &q, stride: head_dim, rows: 1, heads: 1, start: len - 1 });
+        let out = past
+            .attend(scalar(), Asked { q: &q, stride: head_dim, rows: 1, heads: 1, start: len - 1, window: usize::MAX });
 
         let scale = 1.0 / (head_dim as f32).sqrt();
         let chunks = past.k.chunks(ATTEND_CHUNK).zip(past.v.chunks(ATTEND_CHUNK)).map(|(k, v)| {
@@ -293,7 +305,8 @@ fn int8_attention_is_its_formula() {
     let rows: Vec<_> = (0..len).map(|_| [0; 2].map(|_| random.plain(head_dim))).collect();
     let past = Past::of(KvType::Int8, head_dim, &rows);
     let q = random.plain(head_dim);
-    let out = past.attend(scalar(), Asked { q: &q, stride: head_dim, rows: 1, heads: 1, start: len - 1 });
+    let out =
+        past.attend(scalar(), Asked { q: &q, stride: head_dim, rows: 1, heads: 1, start: len - 1, window: usize::MAX });
 
     let codes = |row: &[f32]| {
         let (_, codes, scale) = stored(KvType::Int8, row);
@@ -329,7 +342,8 @@ fn int8_sums_do_not_overflow() {
             let row = [vec![1.0; head_dim], vec![sign; head_dim]];
             let past = Past::of(KvType::Int8, head_dim, &vec![row; ATTEND_CHUNK]);
             let q = vec![sign; head_dim];
-            let asked = Asked { q: &q, stride: head_dim, rows: 1, heads: 1, start: ATTEND_CHUNK - 1 };
+            let asked =
+                Asked { q: &q, stride: head_dim, rows: 1, heads: 1, start: ATTEND_CHUNK - 1, window: usize::MAX };
             let got = same_bits("attend", |isa| bits(&past.attend(isa, asked)));
             assert!(got.iter().all(|x| (f32::from_bits(*x) - sign).abs() < 1e-6), "head_dim={head_dim}");
             // The score itself, which the softmax of equal ones does not show.
@@ -349,7 +363,7 @@ fn chunks_join_to_the_whole() {
             for pos in [0, 255, 256, 700] {
                 let past = Past::new(&mut random, kv, head_dim, pos + 1);
                 let q = random.plain(heads * head_dim);
-                let asked = Asked { q: &q, stride: q.len(), rows: 1, heads, start: pos };
+                let asked = Asked { q: &q, stride: q.len(), rows: 1, heads, start: pos, window: usize::MAX };
                 same_bits("attend_chunk", |isa| {
                     let whole = past.attend(isa, asked);
                     let part_len = heads * (head_dim + 2);
@@ -383,7 +397,7 @@ fn what_is_not_a_number_makes_nan() {
             q[5] = 1.0;
             let finite = q.clone();
             q[3] = bad;
-            let asked = |q| Asked { q, stride: 64, rows: 1, heads: 1, start: 299 };
+            let asked = |q| Asked { q, stride: 64, rows: 1, heads: 1, start: 299, window: usize::MAX };
             let got = same_bits("attend", |isa| bits(&plain.attend(isa, asked(&q))));
             assert_eq!(got, bits(&[f32::NAN; 64]), "{kv:?}: in a query");
 

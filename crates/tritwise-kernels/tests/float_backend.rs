@@ -100,7 +100,7 @@ fn attention(cpu: &CpuBackend, config: &Config, pieces: &[usize], [q, k, v]: &[R
             let mut out = Rows::new(q.width());
             out.set_tokens(piece + 3);
             out.as_mut_slice().fill(f32::NAN);
-            cpu.attend(layer, &mut cache, start, 2..2 + piece, &q, &k, &v, &mut out);
+            cpu.attend(layer, &mut cache, start, usize::MAX, 2..2 + piece, &q, &k, &v, &mut out);
             let outside = out.row(0).iter().chain(out.row(1)).chain(out.row(piece + 2));
             assert!(outside.copied().all(f32::is_nan), "rows outside the range are not the operation's");
             all[start * q.width()..][..piece * q.width()]
@@ -167,7 +167,7 @@ fn a_fork_goes_its_own_way() {
         let step = |cache: &mut _, range: std::ops::Range<usize>, pos| {
             let [q, k, v] = [&q, &k, &v].map(|rows| some_rows(rows, range.clone()));
             let mut out = Rows::new(64);
-            cpu.attend(1, cache, pos, 0..range.len(), &q, &k, &v, &mut out);
+            cpu.attend(1, cache, pos, usize::MAX, 0..range.len(), &q, &k, &v, &mut out);
             bits(out.as_slice())
         };
         let mut original = cpu.cache(&config, 50);
@@ -192,7 +192,7 @@ fn a_full_cache_takes_no_more() {
     let cpu = cpu("scalar", 1, KvType::F16);
     let [q, k, v] = [rows(&mut random, 3, 32), rows(&mut random, 3, 32), rows(&mut random, 3, 32)];
     let mut cache = cpu.cache(&config(1, 1, 32), 8);
-    cpu.attend(0, &mut cache, 6, 0..3, &q, &k, &v, &mut Rows::new(32));
+    cpu.attend(0, &mut cache, 6, usize::MAX, 0..3, &q, &k, &v, &mut Rows::new(32));
 }
 
 #[test]
@@ -216,9 +216,11 @@ fn rope_turns_rows_by_their_position() {
         (RopeStyle::Halves, RopeScaling::None),
         (RopeStyle::Interleaved, RopeScaling::None),
         (RopeStyle::Halves, RopeScaling::Linear { factor: 4.0 }),
+        (RopeStyle::Interleaved, RopeScaling::Divisors((0..64).map(|i| 1.0 + i as f32 / 8.0).collect())),
+        (RopeStyle::Halves, YARN),
     ] {
         for (head_dim, heads, tokens) in [(64, 3, 5), (100, 2, 3), (128, 20, 40)] {
-            let rope = Rope { theta: 500_000.0, style, scaling };
+            let rope = Rope { theta: 500_000.0, style, scaling: scaling.clone() };
             for start in [0, 250, 4000] {
                 let x = rows(&mut random, tokens, heads * head_dim);
                 let turned = same_bits("rope", |cpu| {
@@ -238,11 +240,14 @@ fn rope_turns_rows_by_their_position() {
                                 RopeStyle::Interleaved => (2 * i, 2 * i + 1),
                             };
                             let inv_freq = 1.0 / 500_000_f64.powf((2 * i) as f64 / head_dim as f64);
-                            let inv_freq = match scaling {
-                                RopeScaling::None => inv_freq as f32,
-                                RopeScaling::Linear { factor } => inv_freq as f32 / factor,
+                            let (inv_freq, magnitude) = match &scaling {
+                                RopeScaling::None => (inv_freq as f32, 1.0),
+                                RopeScaling::Linear { factor } => (inv_freq as f32 / factor, 1.0),
+                                RopeScaling::Divisors(divisors) => (inv_freq as f32 / divisors[i], 1.0),
+                                RopeScaling::Yarn { .. } => ((inv_freq * yarn_factor(i, head_dim)) as f32, 1.25),
                             };
                             let (sin, cos) = f64::from((start + token - 1) as f32 * inv_freq).sin_cos();
+                            let (sin, cos) = (sin * magnitude, cos * magnitude);
                             let exact = [
                                 f64::from(x[a]) * cos - f64::from(x[b]) * sin,
                                 f64::from(x[b]) * cos + f64::from(x[a]) * sin,
@@ -256,6 +261,46 @@ fn rope_turns_rows_by_their_position() {
             }
         }
     }
+}
+
+const YARN: RopeScaling =
+    RopeScaling::Yarn { factor: 4.0, original_context: 1024, beta_fast: 32.0, beta_slow: 1.0, magnitude: 1.25 };
+
+/// What YaRN multiplies the frequency of pair `i` by: 1 where it turns 32 times and more within 1,024
+/// positions, 1/4 where it turns once or less, and in between along a line in `i` between whole pairs.
+fn yarn_factor(i: usize, head_dim: usize) -> f64 {
+    // Pair i turns 1024 · 500000^(-2i/d) / 2π times.
+    let pair =
+        |turns: f64| (1024.0 / (2.0 * std::f64::consts::PI * turns)).ln() / 500_000_f64.ln() * head_dim as f64 / 2.0;
+    let (fast, slow) = (pair(32.0).floor(), pair(1.0).ceil());
+    let along = ((i as f64 - fast) / (slow - fast)).clamp(0.0, 1.0);
+    (1.0 - along) + along / 4.0
+}
+
+#[test]
+fn norms_take_whole_rows_or_heads() {
+    let mut random = Random(6);
+    for (width, len, tokens) in [(64, 64, 3), (128, 32, 40), (2560, 128, 9), (300, 100, 1)] {
+        let (x, weight) = (rows(&mut random, tokens, width), random.plain(len));
+        let found = same_bits("normalize", |cpu| {
+            let mut out = Rows::new(width);
+            cpu.normalize(&x, &cpu.norm(&weight, 1e-6), &mut out);
+            bits(out.as_slice())
+        });
+        for (x, found) in x.as_slice().chunks(len).zip(found.chunks(len)) {
+            let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / len as f64;
+            for ((x, weight), found) in x.iter().zip(&weight).zip(found) {
+                let exact = f64::from(*x) / (mean + 1e-6).sqrt() * f64::from(*weight);
+                assert!((f64::from(f32::from_bits(*found)) - exact).abs() < 1e-5, "{exact}");
+            }
+        }
+    }
+    let (x, cpu) = (rows(&mut random, 5, 64), cpu("scalar", 1, KvType::F16));
+    let norm = cpu.norm(&random.plain(64), 1e-6);
+    let (mut all, mut some) = (Rows::new(64), vec![f32::NAN; 2 * 64]);
+    cpu.normalize(&x, &norm, &mut all);
+    cpu.hidden(&x, &[4, 1], &norm, &mut some);
+    assert_eq!(some, [all.row(4), all.row(1)].concat());
 }
 
 #[test]
@@ -366,7 +411,7 @@ fn embedding_is_the_tables_row() {
         let tokens = [0, 49, 7, 7, 31];
         let got = same_bits("embed", |cpu| {
             let mut out = cpu.rows(cols);
-            cpu.embed(&cpu.table(&matrix), &tokens, &mut out);
+            cpu.embed(&cpu.table(&matrix), &tokens, 1.0, &mut out);
             bits(out.as_slice())
         });
         for (token, got) in tokens.iter().zip(got.chunks(cols)) {

@@ -280,7 +280,7 @@ fn a_rounded_head_is_that_of_a_file_in_its_encoding() {
             assert!(untied.bytes() < tied.bytes());
             // Rows are looked up as they were.
             let mut looked_up = cpu.rows(cols);
-            cpu.embed(&tied, &[17], &mut looked_up);
+            cpu.embed(&tied, &[17], 1.0, &mut looked_up);
             original.read_row(17, &mut row);
             assert_eq!(looked_up.row(0), row);
         }

@@ -6,6 +6,8 @@
 //! of SiLU and with a norm before each of the two inner projections. See
 //! docs/model.md for the formulas.
 
+use std::mem;
+
 use tritwise_kernels::{Backend, HeadReads, Keep};
 
 use crate::model::Layer;
@@ -86,18 +88,45 @@ impl<B: Backend> Model<B> {
     /// An empty batch, a turn without tokens, a token outside the vocabulary (also one that
     /// [`Keep::always`] names), or a sequence without room. No sequence has then been changed.
     pub fn forward<'w>(&self, workspace: &'w mut Workspace<B>, batch: &mut [Turn<'_, B>]) -> Result<Logits<'w>, Error> {
-        self.check_batch(batch)?;
-        gather(workspace, batch);
-        self.backend.embed(&self.embedding, &workspace.tokens, &mut workspace.x);
-        for (index, layer) in self.layers.iter().enumerate() {
-            self.attention(index, layer, workspace, batch);
-            self.feed_forward(layer, workspace);
-        }
+        self.blocks(workspace, batch)?;
         let reads = self.logits(workspace, batch);
         for turn in batch {
             turn.sequence.advance(turn.tokens.len());
         }
         Ok(Logits { data: &workspace.logits, vocab: self.config.vocab, reads })
+    }
+
+    /// Evaluates the tokens of every turn and returns, in place of the logits they want, what the head would
+    /// have made them from: the normalised hidden vectors, [`hidden`](tritwise_tensor::Config::hidden)
+    /// numbers each. Text embeddings are made of these.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn hidden<'w>(
+        &self,
+        workspace: &'w mut Workspace<B>,
+        batch: &mut [Turn<'_, B>],
+    ) -> Result<std::slice::ChunksExact<'w, f32>, Error> {
+        self.blocks(workspace, batch)?;
+        let Workspace { x, wanted, hidden, .. } = workspace;
+        hidden.resize(wanted.len() * self.config.hidden, 0.0);
+        self.backend.hidden(x, wanted, &self.output_norm, hidden);
+        for turn in batch {
+            turn.sequence.advance(turn.tokens.len());
+        }
+        Ok(hidden.chunks_exact(self.config.hidden))
+    }
+
+    /// Everything between tokens and the last norm.
+    fn blocks(&self, workspace: &mut Workspace<B>, batch: &mut [Turn<'_, B>]) -> Result<(), Error> {
+        self.check_batch(batch)?;
+        gather(workspace, batch);
+        self.backend.embed(&self.embedding, &workspace.tokens, self.config.embedding_scale, &mut workspace.x);
+        for (index, layer) in self.layers.iter().enumerate() {
+            self.attention(index, layer, workspace, batch);
+            self.feed_forward(layer, workspace);
+        }
+        Ok(())
     }
 
     /// The wanted rows of logits.
@@ -149,31 +178,74 @@ impl<B: Backend> Model<B> {
     /// `x += W_o · norm(attention(rope(W_q n), rope(W_k n), W_v n))`, `n = norm(x)`.
     fn attention(&self, index: usize, layer: &Layer<B>, w: &mut Workspace<B>, batch: &mut [Turn<'_, B>]) {
         let b = &self.backend;
-        b.quantize(&w.x, Some(&layer.attn_norm), &mut w.hidden_q);
-        b.matmul(&w.hidden_q, &[&layer.query, &layer.key, &layer.value], &mut [&mut w.q, &mut w.k, &mut w.v]);
+        let Layer { query, key, value, .. } = layer;
+        match &layer.input_norms {
+            None => {
+                b.quantize(&w.x, Some(&layer.attn_norm), &mut w.hidden_q);
+                b.matmul(&w.hidden_q, &[query, key, value], &mut [&mut w.q, &mut w.k, &mut w.v]);
+            }
+            Some(own) => {
+                b.normalize(&w.x, &layer.attn_norm, &mut w.normed);
+                let parts = [(&own.query, query, &mut w.q), (&own.key, key, &mut w.k), (&own.value, value, &mut w.v)];
+                for (norm, weights, out) in parts {
+                    b.quantize(&w.normed, Some(norm), &mut w.hidden_q);
+                    b.matmul(&w.hidden_q, &[weights], &mut [out]);
+                }
+            }
+        }
+        if let Some([query_norm, key_norm]) = &layer.head_norms {
+            // Attention's output is not written yet, and as wide as the queries.
+            b.normalize(&w.q, query_norm, &mut w.attention);
+            b.normalize(&w.k, key_norm, &mut w.k_normed);
+            mem::swap(&mut w.q, &mut w.attention);
+            mem::swap(&mut w.k, &mut w.k_normed);
+        }
+        let (rotary, window) = self.view(index);
         let mut first = 0;
         for turn in batch {
             let rows = first..first + turn.tokens.len();
             first = rows.end;
             let start = turn.sequence.len();
-            b.rope(&mut w.q, rows.clone(), start, &self.rotary);
-            b.rope(&mut w.k, rows.clone(), start, &self.rotary);
-            b.attend(index, &mut turn.sequence.cache, start, rows, &w.q, &w.k, &w.v, &mut w.attention);
+            b.rope(&mut w.q, rows.clone(), start, rotary);
+            b.rope(&mut w.k, rows.clone(), start, rotary);
+            b.attend(index, &mut turn.sequence.cache, start, window, rows, &w.q, &w.k, &w.v, &mut w.attention);
         }
         b.quantize(&w.attention, layer.attn_sub_norm.as_ref(), &mut w.attention_q);
         b.matmul(&w.attention_q, &[&layer.attn_output], &mut [&mut w.delta]);
-        b.add(&mut w.x, &w.delta);
+        self.add_delta(layer.post_attn_norm.as_ref(), w);
     }
 
     /// `x += W_down · norm(activation(W_gate n) ⊙ W_up n)`, `n = norm(x)`.
     fn feed_forward(&self, layer: &Layer<B>, w: &mut Workspace<B>) {
         let b = &self.backend;
-        b.quantize(&w.x, Some(&layer.ffn_norm), &mut w.hidden_q);
-        b.matmul(&w.hidden_q, &[&layer.gate, &layer.up], &mut [&mut w.gate, &mut w.up]);
+        match &layer.input_norms {
+            None => {
+                b.quantize(&w.x, Some(&layer.ffn_norm), &mut w.hidden_q);
+                b.matmul(&w.hidden_q, &[&layer.gate, &layer.up], &mut [&mut w.gate, &mut w.up]);
+            }
+            Some(own) => {
+                b.normalize(&w.x, &layer.ffn_norm, &mut w.normed);
+                for (norm, weights, out) in [(&own.gate, &layer.gate, &mut w.gate), (&own.up, &layer.up, &mut w.up)] {
+                    b.quantize(&w.normed, Some(norm), &mut w.hidden_q);
+                    b.matmul(&w.hidden_q, &[weights], &mut [out]);
+                }
+            }
+        }
         b.gate(self.config.activation, &mut w.gate, &w.up);
         b.quantize(&w.gate, layer.ffn_sub_norm.as_ref(), &mut w.ffn_q);
         b.matmul(&w.ffn_q, &[&layer.down], &mut [&mut w.delta]);
-        b.add(&mut w.x, &w.delta);
+        self.add_delta(layer.post_ffn_norm.as_ref(), w);
+    }
+
+    /// `x += delta`, or `x += norm(delta)`.
+    fn add_delta(&self, norm: Option<&B::Norm>, w: &mut Workspace<B>) {
+        match norm {
+            None => self.backend.add(&mut w.x, &w.delta),
+            Some(norm) => {
+                self.backend.normalize(&w.delta, norm, &mut w.normed);
+                self.backend.add(&mut w.x, &w.normed);
+            }
+        }
     }
 
     /// Everything that could fail, before anything is changed.

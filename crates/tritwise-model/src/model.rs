@@ -3,7 +3,7 @@
 use std::fmt;
 
 use tritwise_kernels::Backend;
-use tritwise_tensor::{Checkpoint, Config, LayerTensor, TensorId};
+use tritwise_tensor::{Checkpoint, Config, LayerShape, LayerTensor, RopeScaling, TensorId};
 
 use crate::{Error, Sequence, Workspace};
 
@@ -19,6 +19,8 @@ pub struct Model<B: Backend> {
     head: Option<B::Table>,
     pub(crate) output_norm: B::Norm,
     pub(crate) rotary: B::Rotary,
+    /// Of layers with a sliding window, where the model has any.
+    window_rotary: Option<B::Rotary>,
     context: usize,
     pub(crate) layers: Vec<Layer<B>>,
 }
@@ -27,6 +29,10 @@ pub struct Model<B: Backend> {
 pub(crate) struct Layer<B: Backend> {
     /// `[hidden]`
     pub(crate) attn_norm: B::Norm,
+    /// Norms of each projection's own input, where the model has them.
+    pub(crate) input_norms: Option<InputNorms<B>>,
+    /// Norms of query and key heads, `[head_dim]` each, where the model has them.
+    pub(crate) head_norms: Option<[B::Norm; 2]>,
     /// `[heads·head_dim × hidden]`
     pub(crate) query: B::Matrix,
     /// `[kv_heads·head_dim × hidden]`
@@ -37,6 +43,8 @@ pub(crate) struct Layer<B: Backend> {
     pub(crate) attn_sub_norm: Option<B::Norm>,
     /// `[hidden × heads·head_dim]`
     pub(crate) attn_output: B::Matrix,
+    /// `[hidden]`, where what is added to the stream is normalised.
+    pub(crate) post_attn_norm: Option<B::Norm>,
     /// `[hidden]`
     pub(crate) ffn_norm: B::Norm,
     /// `[ffn × hidden]`
@@ -47,6 +55,17 @@ pub(crate) struct Layer<B: Backend> {
     pub(crate) ffn_sub_norm: Option<B::Norm>,
     /// `[hidden × ffn]`
     pub(crate) down: B::Matrix,
+    /// `[hidden]`, where what is added to the stream is normalised.
+    pub(crate) post_ffn_norm: Option<B::Norm>,
+}
+
+/// `[hidden]` each; those of the two inner projections are the sub-norms.
+pub(crate) struct InputNorms<B: Backend> {
+    pub(crate) query: B::Norm,
+    pub(crate) key: B::Norm,
+    pub(crate) value: B::Norm,
+    pub(crate) gate: B::Norm,
+    pub(crate) up: B::Norm,
 }
 
 /// How far [`Model::load`] has come.
@@ -90,6 +109,8 @@ impl<B: Backend> Model<B> {
         };
         let output_norm = backend.norm(&checkpoint.vector(TensorId::OutputNorm, hidden)?, config.norm_eps);
         let rotary = backend.rotary(&config.rope, config.head_dim, context);
+        let window = config.window.as_ref();
+        let window_rotary = window.map(|window| backend.rotary(&window.rope, config.head_dim, context));
 
         let mut layers = Vec::new();
         for index in 0..config.layers {
@@ -97,7 +118,7 @@ impl<B: Backend> Model<B> {
             progress.add(config.layer_parameters());
         }
         checkpoint.finish()?;
-        Ok(Self { backend, config, embedding, head, output_norm, rotary, context, layers })
+        Ok(Self { backend, config, embedding, head, output_norm, rotary, window_rotary, context, layers })
     }
 
     /// The hyperparameters.
@@ -151,6 +172,14 @@ impl<B: Backend> Model<B> {
         self.matrix_bytes() + self.head_bytes()
     }
 
+    /// The rotary angles of layer `index`, and how many positions it sees.
+    pub(crate) fn view(&self, index: usize) -> (&B::Rotary, usize) {
+        match (&self.config.window, &self.window_rotary) {
+            (Some(window), Some(rotary)) if window.layers[index] => (rotary, window.width),
+            _ => (&self.rotary, usize::MAX),
+        }
+    }
+
     pub(crate) fn head(&self) -> &B::Table {
         self.head.as_ref().unwrap_or(&self.embedding)
     }
@@ -158,30 +187,61 @@ impl<B: Backend> Model<B> {
 
 impl<B: Backend> Layer<B> {
     fn load(backend: &B, checkpoint: &dyn Checkpoint, config: &Config, index: usize) -> Result<Self, Error> {
-        let norm = |tensor, width| -> Result<B::Norm, Error> {
-            Ok(backend.norm(&checkpoint.vector(TensorId::Layer(index, tensor), width)?, config.norm_eps))
+        let eps_of = |tensor| match tensor {
+            LayerTensor::AttnNorm
+            | LayerTensor::FfnNorm
+            | LayerTensor::QueryNorm
+            | LayerTensor::KeyNorm
+            | LayerTensor::PostAttnNorm
+            | LayerTensor::PostFfnNorm => config.norm_eps,
+            _ if config.norms.inputs => config.input_norm_eps,
+            _ => config.norm_eps,
         };
-        let sub_norm = |tensor, width| config.norms.sub.then(|| norm(tensor, width)).transpose();
-        let matrix = |tensor, rows, cols| -> Result<B::Matrix, Error> {
+        // A norm that the configuration has, or none.
+        let norm = |tensor: LayerTensor| -> Result<Option<B::Norm>, Error> {
+            let Some(LayerShape::Norm(len)) = tensor.shape(config) else { return Ok(None) };
+            let weight = checkpoint.vector(TensorId::Layer(index, tensor), len)?;
+            Ok(Some(backend.norm(&weight, eps_of(tensor))))
+        };
+        let every_norm = |tensor| Ok::<_, Error>(norm(tensor)?.expect("every block has it"));
+        let matrix = |tensor: LayerTensor| -> Result<B::Matrix, Error> {
+            let Some(LayerShape::Linear(rows, cols)) = tensor.shape(config) else {
+                unreachable!("{tensor:?} is linear")
+            };
             let tensor = TensorId::Layer(index, tensor);
             let packed = backend.pack(&checkpoint.ternary(tensor, rows, cols)?);
             packed.map_err(|source| Error::Pack { tensor, source })
         };
-        let (hidden, ffn) = (config.hidden, config.ffn);
-        let q_width = config.heads * config.head_dim;
-        let kv_width = config.kv_heads * config.head_dim;
+        let input_norms = match norm(LayerTensor::QueryInputNorm)? {
+            None => None,
+            Some(query) => Some(InputNorms {
+                query,
+                key: every_norm(LayerTensor::KeyInputNorm)?,
+                value: every_norm(LayerTensor::ValueInputNorm)?,
+                gate: every_norm(LayerTensor::GateInputNorm)?,
+                up: every_norm(LayerTensor::UpInputNorm)?,
+            }),
+        };
+        let head_norms = match norm(LayerTensor::QueryNorm)? {
+            None => None,
+            Some(query) => Some([query, every_norm(LayerTensor::KeyNorm)?]),
+        };
         Ok(Self {
-            attn_norm: norm(LayerTensor::AttnNorm, hidden)?,
-            query: matrix(LayerTensor::Query, q_width, hidden)?,
-            key: matrix(LayerTensor::Key, kv_width, hidden)?,
-            value: matrix(LayerTensor::Value, kv_width, hidden)?,
-            attn_sub_norm: sub_norm(LayerTensor::AttnSubNorm, q_width)?,
-            attn_output: matrix(LayerTensor::AttnOutput, hidden, q_width)?,
-            ffn_norm: norm(LayerTensor::FfnNorm, hidden)?,
-            gate: matrix(LayerTensor::Gate, ffn, hidden)?,
-            up: matrix(LayerTensor::Up, ffn, hidden)?,
-            ffn_sub_norm: sub_norm(LayerTensor::FfnSubNorm, ffn)?,
-            down: matrix(LayerTensor::Down, hidden, ffn)?,
+            attn_norm: every_norm(LayerTensor::AttnNorm)?,
+            input_norms,
+            query: matrix(LayerTensor::Query)?,
+            key: matrix(LayerTensor::Key)?,
+            value: matrix(LayerTensor::Value)?,
+            head_norms,
+            attn_sub_norm: norm(LayerTensor::AttnSubNorm)?,
+            attn_output: matrix(LayerTensor::AttnOutput)?,
+            post_attn_norm: norm(LayerTensor::PostAttnNorm)?,
+            ffn_norm: every_norm(LayerTensor::FfnNorm)?,
+            gate: matrix(LayerTensor::Gate)?,
+            up: matrix(LayerTensor::Up)?,
+            ffn_sub_norm: norm(LayerTensor::FfnSubNorm)?,
+            down: matrix(LayerTensor::Down)?,
+            post_ffn_norm: norm(LayerTensor::PostFfnNorm)?,
         })
     }
 
@@ -217,8 +277,13 @@ fn check(config: &Config, context: usize) -> Result<(), Error> {
     if context > MAX_CONTEXT {
         return refuse(format!("a context of {context} tokens is more than the {MAX_CONTEXT} that can be set up"));
     }
-    if config.norms.heads || config.norms.inputs || config.norms.post || config.window.is_some() {
-        return refuse("its norms or its window are not built".into());
+    if config.norms.inputs && !config.norms.sub {
+        return refuse("projections have norms of their inputs, and the inner two have none".into());
+    }
+    if let Some(window) = &config.window
+        && (window.width == 0 || window.layers.len() != config.layers)
+    {
+        return refuse(format!("a window of {} on {} layers of {}", window.width, window.layers.len(), config.layers));
     }
     if !config.heads.is_multiple_of(config.kv_heads) {
         return refuse(format!("{} heads cannot share {} KV heads evenly", config.heads, config.kv_heads));
@@ -229,8 +294,18 @@ fn check(config: &Config, context: usize) -> Result<(), Error> {
     if !(config.norm_eps.is_finite() && config.norm_eps >= 0.0) {
         return refuse(format!("the norm's epsilon is {}", config.norm_eps));
     }
-    if !(config.rope.theta.is_finite() && config.rope.theta > 0.0) {
-        return refuse(format!("RoPE's theta is {}", config.rope.theta));
+    if !(config.input_norm_eps.is_finite() && config.input_norm_eps >= 0.0) {
+        return refuse(format!("the epsilon of projections' own norms is {}", config.input_norm_eps));
+    }
+    for rope in [&config.rope].into_iter().chain(config.window.as_ref().map(|window| &window.rope)) {
+        if !(rope.theta.is_finite() && rope.theta > 0.0) {
+            return refuse(format!("RoPE's theta is {}", rope.theta));
+        }
+        if let RopeScaling::Divisors(divisors) = &rope.scaling
+            && divisors.len() != config.head_dim / 2
+        {
+            return refuse(format!("{} divisors for {} pairs of RoPE", divisors.len(), config.head_dim / 2));
+        }
     }
     Ok(())
 }

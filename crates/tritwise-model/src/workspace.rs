@@ -15,10 +15,14 @@ pub struct Workspace<B: Backend> {
     pub(crate) x: B::Rows,
     /// `[tokens × hidden]`: what a block adds to it.
     pub(crate) delta: B::Rows,
+    /// `[tokens × hidden]`: either of the two, normalised and not rounded, in models that need it.
+    pub(crate) normed: B::Rows,
     /// `[tokens × heads·head_dim]`.
     pub(crate) q: B::Rows,
     /// `[tokens × kv_heads·head_dim]`.
     pub(crate) k: B::Rows,
+    /// `[tokens × kv_heads·head_dim]`: the keys with normalised heads, in models that have them.
+    pub(crate) k_normed: B::Rows,
     /// `[tokens × kv_heads·head_dim]`.
     pub(crate) v: B::Rows,
     /// `[tokens × heads·head_dim]`.
@@ -39,6 +43,8 @@ pub struct Workspace<B: Backend> {
     pub(crate) wanted: Vec<usize>,
     /// `[wanted × vocab]`.
     pub(crate) logits: Vec<f32>,
+    /// `[wanted × hidden]`.
+    pub(crate) hidden: Vec<f32>,
 }
 
 impl<B: Backend> Workspace<B> {
@@ -48,8 +54,10 @@ impl<B: Backend> Workspace<B> {
         Self {
             x: backend.rows(config.hidden),
             delta: backend.rows(config.hidden),
+            normed: backend.rows(config.hidden),
             q: backend.rows(q_width),
             k: backend.rows(kv_width),
+            k_normed: backend.rows(kv_width),
             v: backend.rows(kv_width),
             attention: backend.rows(q_width),
             gate: backend.rows(config.ffn),
@@ -60,6 +68,7 @@ impl<B: Backend> Workspace<B> {
             tokens: Vec::new(),
             wanted: Vec::new(),
             logits: Vec::new(),
+            hidden: Vec::new(),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::{Random, RandomCheckpoint, bitnet, llama};
+use support::{Random, RandomCheckpoint, bitnet, gemma, llama};
 use tritwise_kernels::cpu::{CpuBuilder, KvType};
 use tritwise_kernels::{CpuBackend, arch};
 use tritwise_model::{Error, Model, Sequence, Turn, Wanted};
@@ -48,7 +48,7 @@ fn bits(logits: &[f32]) -> Vec<u32> {
 
 #[test]
 fn cuts_threads_layouts_and_instruction_sets_change_nothing() {
-    for config in [bitnet(), llama()] {
+    for config in [bitnet(), llama(), gemma()] {
         // Beyond one attention chunk (256 positions), and no multiple of anything.
         let tokens = text(301, 2, config.vocab);
         let expected = logits(&model(&config, "scalar", 1), &tokens, &[tokens.len()]);

@@ -133,7 +133,8 @@ pub trait FloatOps: Sealed {
     /// `l = Σ e` in sixteen partials, `o = Σ_j e_j·v_j`; over int8, sums of integers in their place.
     /// With `softmax` (`m` and `l`, one per query) and `out` (`o`) of earlier chunks it is merged,
     /// rescaled to the larger `m` (Milakov and Gimelshein, arXiv 1805.02867); where `softmax` is
-    /// the default there are none, and `out` is not read. Positions behind a query are not read.
+    /// the default there are none, and `out` is not read. Positions behind a query are not read; those
+    /// before its [window](Queries::window) have a score of −∞.
     ///
     /// Chunks come in ascending order; attention is [`divide`](Self::divide)d by `l` in the end.
     fn attend_chunk(&self, chunk: KvChunk<'_>, queries: Queries<'_>, softmax: &mut [Softmax], out: &mut [f32]);

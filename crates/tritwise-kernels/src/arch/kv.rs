@@ -143,8 +143,10 @@ pub struct Queries<'a> {
     pub rows: usize,
     /// Query heads per row that share the kv head.
     pub heads: usize,
-    /// The first row's position; it sees positions `0..=start`.
+    /// The first row's position; it sees positions `0..=start`, or the end of them.
     pub start: usize,
+    /// Positions that a query sees at most, its own included; `usize::MAX` for all.
+    pub window: usize,
 }
 
 /// The numbers of [`Queries`].

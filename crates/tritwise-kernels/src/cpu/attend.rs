@@ -15,7 +15,7 @@ const QUERIES: usize = 32;
 const INLINE_PRODUCTS: usize = 64 << 10;
 
 /// Stores rows `rows` of `k` and `v` at positions `start…`, then writes each
-/// row's attention over positions `0..=its own` to `out`.
+/// row's attention over the last `window` positions up to its own to `out`.
 ///
 /// A prompt is split into runs of rows that share what is read, fewer rows than
 /// threads by kv head, and one row by kv head and chunk of the past. The results
@@ -27,12 +27,14 @@ pub(super) fn attend(
     layer: usize,
     cache: &mut Cache,
     start: usize,
+    window: usize,
     rows: Range<usize>,
     q: &Rows,
     k: &Rows,
     v: &Rows,
     out: &mut Rows,
 ) {
+    assert!(window > 0, "a row sees itself");
     let (kv, head_dim, kv_heads) = (cache.kv_type(), cache.head_dim(), cache.kv_heads());
     let width = q.width();
     assert!(width.is_multiple_of(kv_heads * head_dim), "query heads are a multiple of the kv heads");
@@ -52,6 +54,7 @@ pub(super) fn attend(
         past,
         layer,
         start,
+        window,
         rows: rows.len(),
         heads,
         head_dim,
@@ -68,15 +71,16 @@ pub(super) fn attend(
             batch.attend(kv_head, i * run, out.len() / width, &mut out[kv_head * group..]);
         }
     };
-    if 2 * batch.q.len() * (start + rows.len()) < INLINE_PRODUCTS {
+    if 2 * batch.q.len() * (start + rows.len()).min(window) < INLINE_PRODUCTS {
         for (i, out) in out.chunks_mut(run * width).enumerate() {
             some_rows(i, out);
         }
     } else if rows.len() == 1 && start >= ATTEND_CHUNK && pool.threads() > 1 {
-        let chunks = start / ATTEND_CHUNK + 1;
+        let first = batch.first_chunk(0);
+        let chunks = start / ATTEND_CHUNK + 1 - first;
         let part_len = group + 2 * heads;
         let parts = &mut parts[..kv_heads * chunks * part_len];
-        for_each_shard(pool, parts, part_len, &|i, part| batch.attend_part(i / chunks, i % chunks, part));
+        for_each_shard(pool, parts, part_len, &|i, part| batch.attend_part(i / chunks, first + i % chunks, part));
         for (parts, out) in parts.chunks_exact(chunks * part_len).zip(out.chunks_exact_mut(group)) {
             isa.join_chunks(parts, heads, out);
         }
@@ -95,6 +99,8 @@ struct Batch<'a> {
     layer: usize,
     /// The first row's position.
     start: usize,
+    /// Positions that a row sees at most.
+    window: usize,
     rows: usize,
     /// Query heads per kv head.
     heads: usize,
@@ -107,13 +113,18 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
+    /// The first chunk of which row `row` sees something.
+    fn first_chunk(&self, row: usize) -> usize {
+        (self.start + row + 1).saturating_sub(self.window) / ATTEND_CHUNK
+    }
+
     /// Attention of `rows` rows from the `first` on over one kv head; `out` begins with the first output.
     fn attend(&self, kv_head: usize, first: usize, rows: usize, out: &mut [f32]) {
         self.for_some_queries(rows, |row, rows, head, heads| {
             let out = &mut out[row * self.width + head * self.head_dim..];
             let last = self.start + first + row + rows - 1;
             let softmax = &mut [Softmax::default(); QUERIES][..rows * heads];
-            for chunk in 0..last / ATTEND_CHUNK + 1 {
+            for chunk in self.first_chunk(first + row)..last / ATTEND_CHUNK + 1 {
                 self.attend_chunk(kv_head, chunk, first + row..first + row + rows, head..head + heads, softmax, out);
             }
             for (i, softmax) in softmax.iter().enumerate() {
@@ -172,6 +183,7 @@ impl Batch<'_> {
             rows: rows.len(),
             heads: heads.len(),
             start: self.start + rows.start,
+            window: self.window,
         };
         self.isa.attend_chunk(self.past.chunk(self.layer, kv_head, chunk), queries, softmax, out);
     }

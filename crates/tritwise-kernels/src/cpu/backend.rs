@@ -7,7 +7,7 @@ use tritwise_tensor::{Activation, Config, DenseMatrix, Rope, TernaryMatrix};
 use crate::{Backend, HeadReads, Keep, PackError, PackedMatrix};
 
 use super::{
-    Cache, CpuBackend, Norm, Quantized, Rotary, Rows, Table, attend, elementwise, head, matmul, quantize, rope,
+    Cache, CpuBackend, Norm, Quantized, Rotary, Rows, Table, attend, elementwise, head, matmul, norm, quantize, rope,
 };
 
 impl Backend for CpuBackend {
@@ -76,8 +76,12 @@ impl Backend for CpuBackend {
         cache.fork(positions)
     }
 
-    fn embed(&self, table: &Table, tokens: &[u32], out: &mut Rows) {
-        head::embed(self.isa, table, tokens, out);
+    fn embed(&self, table: &Table, tokens: &[u32], scale: f32, out: &mut Rows) {
+        head::embed(self.isa, table, tokens, scale, out);
+    }
+
+    fn normalize(&self, x: &Rows, norm: &Norm, out: &mut Rows) {
+        norm::normalize(self.isa, self.pool(x.tokens()), x, norm, out);
     }
 
     fn quantize(&self, x: &Rows, norm: Option<&Norm>, out: &mut Quantized) {
@@ -97,13 +101,14 @@ impl Backend for CpuBackend {
         layer: usize,
         cache: &mut Cache,
         start: usize,
+        window: usize,
         rows: Range<usize>,
         q: &Rows,
         k: &Rows,
         v: &Rows,
         out: &mut Rows,
     ) {
-        attend::attend(self.isa, self.pool(q.tokens()), layer, cache, start, rows, q, k, v, out);
+        attend::attend(self.isa, self.pool(q.tokens()), layer, cache, start, window, rows, q, k, v, out);
     }
 
     fn gate(&self, activation: Activation, gate: &mut Rows, up: &Rows) {
@@ -112,6 +117,10 @@ impl Backend for CpuBackend {
 
     fn add(&self, x: &mut Rows, y: &Rows) {
         elementwise::add(self.isa, self.pool(y.tokens()), x, y);
+    }
+
+    fn hidden(&self, x: &Rows, rows: &[usize], norm: &Norm, out: &mut [f32]) {
+        norm::hidden(self.isa, x, rows, norm, out);
     }
 
     fn logits(&self, x: &Rows, rows: &[usize], norm: &Norm, table: &Table, out: &mut [f32]) {

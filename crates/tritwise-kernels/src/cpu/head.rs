@@ -198,12 +198,15 @@ fn copy(from: &Bytes<'_>, pool: &Pool) -> Buffer<u8> {
 ///
 /// # Panics
 /// A token is not a row of the table.
-pub(super) fn embed(isa: &dyn Isa, table: &Table, tokens: &[u32], out: &mut Rows) {
+pub(super) fn embed(isa: &dyn Isa, table: &Table, tokens: &[u32], scale: f32, out: &mut Rows) {
     assert_eq!(table.cols, out.width(), "one weight per feature");
     out.set_tokens(tokens.len());
     let rows = table.as_rows();
     for (i, token) in tokens.iter().enumerate() {
         isa.decode(rows.slice(*token as usize, 1), out.row_mut(i));
+        if scale != 1.0 {
+            out.row_mut(i).iter_mut().for_each(|x| *x *= scale);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod cache;
 mod elementwise;
 mod head;
 mod matmul;
+mod norm;
 mod quantize;
 mod rope;
 mod rows;
@@ -25,7 +26,7 @@ pub use crate::arch::KvType;
 pub use builder::{CpuBuilder, CpuError};
 pub use cache::Cache;
 pub use head::{HeadMode, Table};
-pub use quantize::Norm;
+pub use norm::Norm;
 pub use rope::Rotary;
 pub use rows::{Quantized, QuantizedRow, Rows};
 

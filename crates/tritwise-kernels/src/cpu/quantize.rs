@@ -1,31 +1,14 @@
-//! RMSNorm and BitNet's rounding of activations to `i8`, row by row.
+//! BitNet's rounding of activations to `i8`, row by row, with the norm before it.
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::arch::{Isa, NormWeight};
+use crate::arch::Isa;
 use crate::parallel::Pool;
 
-use super::{Quantized, QuantizedRow, Rows};
+use super::{Norm, Quantized, QuantizedRow, Rows};
 
 /// Elements below which waking the other threads costs more than it saves.
 const INLINE_ELEMENTS: usize = 16 << 10;
-
-/// An RMSNorm: its weight and ε.
-#[derive(Debug)]
-pub struct Norm {
-    weight: Vec<f32>,
-    eps: f32,
-}
-
-impl Norm {
-    pub(super) fn new(weight: &[f32], eps: f32) -> Self {
-        Self { weight: weight.to_vec(), eps }
-    }
-
-    pub(super) fn as_weight(&self) -> NormWeight<'_> {
-        NormWeight { weight: &self.weight, eps: self.eps }
-    }
-}
 
 /// `out` = the rows of `x`, normalised where there is a norm, rounded to `i8`.
 pub(super) fn quantize(isa: &dyn Isa, pool: &Pool, x: &Rows, norm: Option<&Norm>, out: &mut Quantized) {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use tritwise_tensor::{
     Activation, Checkpoint, CheckpointError, Config, DenseEncoding, DenseMatrix, FloatKind, Inputs, LayerShape,
-    LayerTensor, Norms, Rope, RopeScaling, RopeStyle, TensorId, Ternarize, TernaryEncoding, TernaryMatrix,
+    LayerTensor, Norms, Rope, RopeScaling, RopeStyle, SlidingWindow, TensorId, Ternarize, TernaryEncoding,
+    TernaryMatrix,
 };
 
 /// SplitMix64 (Steele, Lea, Flood 2014): three lines, and the same on every platform.
@@ -63,6 +64,24 @@ pub(crate) fn llama() -> Config {
         activation: Activation::Silu,
         norms: Norms::default(),
         tied: false,
+        ..bitnet()
+    }
+}
+
+/// A small embedding model on Gemma's trunk: every norm there is, GELU, scaled embeddings, a window on the
+/// first layer that ends inside an attention chunk, and YaRN on the other.
+pub(crate) fn gemma() -> Config {
+    let rope = |theta, scaling| Rope { theta, style: RopeStyle::Halves, scaling };
+    let (factor, original_context, beta_fast, beta_slow) = (4.0, 64, 32.0, 1.0);
+    let yarn = RopeScaling::Yarn { factor, original_context, beta_fast, beta_slow, magnitude: 1.1 };
+    Config {
+        head_dim: 32,
+        rope: rope(10_000.0, yarn),
+        window: Some(SlidingWindow { width: 21, layers: vec![true, false], rope: rope(500.0, RopeScaling::None) }),
+        activation: Activation::GeluTanh,
+        norms: Norms { sub: true, heads: true, inputs: true, post: true },
+        input_norm_eps: 1e-3,
+        embedding_scale: 8.0,
         ..bitnet()
     }
 }

@@ -34,7 +34,8 @@ pub(in crate::arch) fn attend_chunk<L: Lanes>(
     out: &mut [f32],
 ) {
     assert_eq!(softmax.len(), queries.rows * queries.heads, "one softmax per query");
-    let places = Places { head_dim: chunk.layout.head_dim(), base: chunk.base, queries };
+    let (head_dim, positions) = (chunk.layout.head_dim(), chunk.layout.positions());
+    let places = Places { head_dim, positions, base: chunk.base, queries };
     match (chunk.layout.kv(), queries.values) {
         (KvType::F16, QueryValues::Plain(values)) => {
             for_each_group::<L, Float<'_, Halves>>(isa, &Float::new(&chunk, values), &places, softmax, out);
@@ -53,7 +54,7 @@ pub(in crate::arch) fn attend_chunk<L: Lanes>(
 /// One representation of keys, values and queries.
 pub(super) trait Past {
     /// Takes `Q` queries from `index` through the chunk, `N` of a line's two vectors at a time.
-    /// The first sees a position at least, and no other sees less.
+    /// The first sees a position at least, and no other's view ends before its own.
     fn attend<L: Lanes, const Q: usize, const N: usize>(
         &self,
         isa: L,
@@ -67,6 +68,7 @@ pub(super) trait Past {
 /// Where queries stand, and where their outputs lie.
 pub(super) struct Places<'a> {
     pub(super) head_dim: usize,
+    positions: usize,
     base: usize,
     queries: Queries<'a>,
 }
@@ -78,10 +80,12 @@ impl Places<'_> {
         (index / self.queries.heads) * self.queries.stride + (index % self.queries.heads) * self.head_dim
     }
 
-    /// How many positions of the chunk query `index` sees, if the chunk holds as many as `positions`.
+    /// The positions of the chunk that query `index` sees: from the first, up to the second.
     #[inline(always)]
-    pub(super) fn seen(&self, index: usize, positions: usize) -> usize {
-        (self.queries.start + index / self.queries.heads + 1).saturating_sub(self.base).min(positions)
+    pub(super) fn view(&self, index: usize) -> (usize, usize) {
+        let end = self.queries.start + index / self.queries.heads + 1;
+        let first = end.saturating_sub(self.queries.window);
+        (first.saturating_sub(self.base), end.saturating_sub(self.base).min(self.positions))
     }
 }
 
@@ -90,7 +94,8 @@ impl Places<'_> {
 fn for_each_group<L: Lanes, P: Past>(isa: L, past: &P, places: &Places<'_>, softmax: &mut [Softmax], out: &mut [f32]) {
     let mut index = 0;
     while index < softmax.len() {
-        if places.seen(index, 1) == 0 {
+        let (first, end) = places.view(index);
+        if first >= end {
             index += 1;
             continue;
         }
@@ -160,10 +165,10 @@ impl<U: Unit> Past for Float<'_, U> {
     ) {
         let head_dim = places.head_dim;
         let mut queries: [&[f32]; Q] = [&[]; Q];
-        let mut seen = [0; Q];
+        let (mut first, mut seen) = ([0; Q], [0; Q]);
         for q in 0..Q {
             queries[q] = &self.queries[places.offset(index + q)..][..head_dim];
-            seen[q] = places.seen(index + q, self.positions);
+            (first[q], seen[q]) = places.view(index + q);
         }
         let (least, most) = (seen[0], seen[Q - 1]);
 
@@ -181,8 +186,10 @@ impl<U: Unit> Past for Float<'_, U> {
 
         let mut merges = [Merge::FIRST; Q];
         for q in 0..Q {
-            let chunk = soften(isa, &mut scores[q], seen[q]);
-            merges[q] = Merge::new(isa, &mut softmax[q], chunk);
+            merges[q] = match soften(isa, &mut scores[q], first[q], seen[q]) {
+                Some(chunk) => Merge::new(isa, &mut softmax[q], chunk),
+                None => Merge::NOTHING,
+            };
         }
 
         for (tile, values) in self.values.chunks_exact(self.positions).enumerate() {

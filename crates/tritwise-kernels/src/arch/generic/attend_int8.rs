@@ -81,10 +81,10 @@ impl Past for Int8<'_> {
         out: &mut [f32],
     ) {
         let mut queries: [&[Pair]; Q] = [&[]; Q];
-        let mut seen = [0; Q];
+        let (mut first, mut seen) = ([0; Q], [0; Q]);
         for q in 0..Q {
             queries[q] = &self.queries[(index + q) * self.pairs..][..self.pairs];
-            seen[q] = places.seen(index + q, self.positions);
+            (first[q], seen[q]) = places.view(index + q);
         }
         let most = seen[Q - 1];
 
@@ -107,7 +107,10 @@ impl Past for Int8<'_> {
         let mut units = [0.0; Q];
         let mut merges = [Merge::FIRST; Q];
         for q in 0..Q {
-            let chunk = soften(isa, &mut scores[q], seen[q]);
+            let Some(chunk) = soften(isa, &mut scores[q], first[q], seen[q]) else {
+                merges[q] = Merge::NOTHING;
+                continue;
+            };
             merges[q] = Merge::new(isa, &mut softmax[q], chunk);
             units[q] = round_weights(isa, &mut scores[q], seen[q], self.value_scales, &mut weights[q]);
         }

@@ -8,12 +8,18 @@ use super::{LANES, Lanes, load_at, store_at};
 /// One chunk's scores, and then exponentials, of one query.
 pub(super) type Scores = [[f32; LANES]; ATTEND_CHUNK / LANES];
 
-/// Makes the first `seen` scores `exp(score − max)` and the rest of their last vector zero.
+/// Makes the scores `first..seen` `exp(score − max)`, and zero those before them and the rest of the last vector.
+/// If that is all of them there is no softmax.
 #[inline(always)]
-pub(super) fn soften<L: Lanes>(isa: L, scores: &mut Scores, seen: usize) -> Softmax {
+pub(super) fn soften<L: Lanes>(isa: L, scores: &mut Scores, first: usize, seen: usize) -> Option<Softmax> {
     let scores = &mut scores[..seen.div_ceil(LANES)];
+    if first >= seen {
+        scores.as_flattened_mut().fill(0.0);
+        return None;
+    }
     // What the query does not see may be anything.
     scores.as_flattened_mut()[seen..].fill(f32::NEG_INFINITY);
+    scores.as_flattened_mut()[..first].fill(f32::NEG_INFINITY);
     let mut maxima = isa.splat(f32::NEG_INFINITY);
     for block in scores.iter() {
         maxima = isa.max(isa.load(block), maxima);
@@ -31,7 +37,7 @@ pub(super) fn soften<L: Lanes>(isa: L, scores: &mut Scores, seen: usize) -> Soft
         isa.store(e, block);
         sums = isa.add(sums, e);
     }
-    Softmax { max, sum: isa.sum(sums) }
+    Some(Softmax { max, sum: isa.sum(sums) })
 }
 
 /// How two parts of a softmax become one.
@@ -39,13 +45,16 @@ pub(super) fn soften<L: Lanes>(isa: L, scores: &mut Scores, seen: usize) -> Soft
 pub(super) struct Merge {
     /// `exp(max_a − max)`, or none where the right part is the first.
     left: Option<f32>,
-    /// `exp(max_b − max)`
-    right: f32,
+    /// `exp(max_b − max)`, or none where the right part is of nothing.
+    right: Option<f32>,
 }
 
 impl Merge {
     /// Where there is nothing on the left.
-    pub(super) const FIRST: Self = Self { left: None, right: 1.0 };
+    pub(super) const FIRST: Self = Self { left: None, right: Some(1.0) };
+
+    /// Where there is nothing on the right.
+    pub(super) const NOTHING: Self = Self { left: None, right: None };
 
     /// Of `left`, which becomes the whole, with `right`.
     #[inline(always)]
@@ -57,18 +66,18 @@ impl Merge {
         let max = if left.max > right.max { left.max } else { right.max };
         let (a, b) = (exp_one(isa, left.max - max), exp_one(isa, right.max - max));
         *left = Softmax { max, sum: left.sum.mul_add(a, right.sum * b) };
-        Self { left: Some(a), right: b }
+        Self { left: Some(a), right: Some(b) }
     }
 
     /// Merges sixteen weighted values of the right part into `out[start..]`, or as many as there are.
     #[inline(always)]
     pub(super) fn store<L: Lanes>(&self, isa: L, right: L::F32, out: &mut [f32], start: usize) {
-        if start >= out.len() {
+        let (Some(factor), true) = (self.right, start < out.len()) else {
             return;
-        }
+        };
         let merged = match self.left {
             None => right,
-            Some(left) => isa.fma(load_at(isa, out, start), isa.splat(left), isa.mul(right, isa.splat(self.right))),
+            Some(left) => isa.fma(load_at(isa, out, start), isa.splat(left), isa.mul(right, isa.splat(factor))),
         };
         store_at(isa, merged, out, start);
     }

@@ -125,6 +125,29 @@ FIXTURES = [
         "layer_types": ["full_attention"], "use_sliding_window": False, "sliding_window": None,
         "tie_word_embeddings": False, "dtype": "float16",
     }),
+    # Microsoft's BitNet-embedding 0.6B and 270M. Widths are half of what one I2_S block holds, to keep the files small.
+    Fixture("qwen3-embedding", 10, "master", torch.bfloat16, {
+        "architectures": ["Qwen3Model"], **QWEN3, **shape(64, 128, 4, 2, layers=1), "head_dim": 32,
+        "rope_theta": 1000000.0, "rope_scaling": None,
+        "use_sliding_window": False, "sliding_window": None, "max_window_layers": 1,
+        "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+    }, input_norms="norm"),
+    Fixture("gemma3-embedding", 10, "master", torch.bfloat16, {
+        "architectures": ["Gemma3TextModel"], **GEMMA3, **shape(64, 128, 4, 1), "head_dim": 32, "query_pre_attn_scalar": 32,
+        "rope_parameters": {
+            "full_attention": {"rope_theta": 1000000.0, "rope_type": "default"},
+            "sliding_attention": {"rope_theta": 10000.0, "rope_type": "default"},
+        },
+        "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8,
+        "tie_word_embeddings": True, "dtype": "bfloat16",
+    }, input_norms="norm"),
+    # What a GGUF file of it can say: no window, one base. The tensors have the prefix of a language model.
+    Fixture("gemma3-embedding-full", 10, "master", torch.bfloat16, {
+        "architectures": ["Gemma3ForCausalLM"], **GEMMA3, **shape(64, 128, 4, 1, layers=1), "head_dim": 32,
+        "query_pre_attn_scalar": 32, "rope_theta": 10000.0, "rope_local_base_freq": 10000.0, "rope_scaling": None,
+        "layer_types": ["full_attention"], "sliding_window": 512,
+        "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+    }, input_norms="norm"),
 ]  # fmt: skip
 
 

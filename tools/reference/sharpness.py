@@ -105,7 +105,8 @@ def mistakes(folder):
     found["rope pairs"] = mistaken(interleaved=True)
     found["int8"] = bitnet_numpy.Model(folder, int8=not first["q"].int8)
     eps = 1e-6 if model.eps == 1e-5 else 1e-5
-    found["norm eps"] = mistaken(eps=eps)
+    found["norm eps"] = layers(lambda layer: [setattr(layer[x], "eps", eps) for x in LINEARS if first[x].eps == model.eps])
+    found["norm eps"].eps = eps
     if model.embedding_scale != 1:
         found["embedding scale"] = mistaken(embedding_scale=1.0)
 

@@ -148,6 +148,31 @@ FIXTURES = [
         "layer_types": ["full_attention"], "sliding_window": 512,
         "tie_word_embeddings": True, "torch_dtype": "bfloat16",
     }, input_norms="norm"),
+    # transformers' own norm in each linear layer. Its ε comes from quantization_config, and is large so that it shows.
+    Fixture("llama-rms-norm", 13, "divide", torch.bfloat16, {
+        **LLAMA, **shape(128, 256, 4, 2, layers=1), "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "rope_scaling": None,
+        "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+        "quantization_config": {
+            "quant_method": "bitnet", "linear_class": "bitlinear", "quantization_mode": "offline",
+            "use_rms_norm": True, "rms_norm_eps": 0.01, "modules_to_not_convert": None,
+        },
+    }, input_norms="rms_norm"),
+    # Of the 16 frequencies the first is kept, the next two lie between, the others are divided by 8.
+    Fixture("llama3-rope", 14, "divide", torch.bfloat16, {
+        **LLAMA, **shape(128, 256, 4, 2), "rms_norm_eps": 1e-05, "rope_theta": 10000.0,
+        "rope_scaling": {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32,
+        },
+        "max_position_embeddings": 256, "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16", "quantization_config": {"quant_method": "bitnet"},
+    }),
+    # TriLM as trained on several devices: q, k, v, gate and up have a scale per block of rows, o and down per block of
+    # columns; two of 32 in attention, three of 64 in the feed-forward part.
+    Fixture("llama-trilm-shards", 15, "shards", torch.float16, {
+        **LLAMA, **shape(64, 192, 4, 4, layers=1), "rms_norm_eps": 1e-05, "rope_theta": 10000.0,
+        "tie_word_embeddings": False, "torch_dtype": "float16",
+    }),
 ]  # fmt: skip
 
 

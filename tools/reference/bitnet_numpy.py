@@ -98,8 +98,8 @@ def frequencies(parameters, d):
     if kind == "llama3":
         return (plain / llama3_divisors(plain, parameters)).astype(np.float32), 1.0
     if kind == "yarn":
-        kept = yarn_kept(parameters, d)
-        return (plain * (kept + (1 - kept) / parameters["factor"])).astype(np.float32), 1 + 0.1 * np.log(parameters["factor"])
+        kept, factor = yarn_kept(parameters, d), parameters["factor"]
+        return (plain * (kept + (1 - kept) / factor)).astype(np.float32), 1 + 0.1 * np.log(factor)
     assert kind == "default", f"RoPE of type {kind}"
     return plain, 1.0
 
@@ -113,11 +113,12 @@ def llama3_divisors(plain, parameters):
 
 
 def yarn_kept(parameters, d):
-    """YaRN (arXiv 2309.00071): how much of each frequency is kept, the rest being divided by `factor`. 1 for the pairs that
-    turn more than beta_fast times in the original context, 0 for those that turn less than beta_slow times, a ramp between."""
+    """How much of each frequency YaRN (arXiv 2309.00071) keeps, the rest being divided by `factor`: 1 for pairs that turn
+    more than beta_fast times in the original context, 0 for those that turn less than beta_slow times, a ramp between."""
+    context, theta = parameters["original_max_position_embeddings"], parameters["rope_theta"]
 
     def pair(turns):
-        return d * np.log(parameters["original_max_position_embeddings"] / (turns * 2 * np.pi)) / (2 * np.log(parameters["rope_theta"]))
+        return d * np.log(context / (turns * 2 * np.pi)) / (2 * np.log(theta))
 
     low = max(np.floor(pair(parameters.get("beta_fast", 32))), 0)
     high = min(np.ceil(pair(parameters.get("beta_slow", 1))), d - 1)

@@ -43,7 +43,7 @@ def q1_0(weights):
 
 
 def q2_0(encoding):
-    """f16 d, then the codes t + 1 of four elements a byte, the first in the lowest bits. Blocks of 64, or of 128 in PQ2_0."""
+    """f16 d, then the codes t + 1, four a byte, the first in the lowest bits. Blocks of 64, or of 128 in PQ2_0."""
 
     def encode(weights):
         trits, scales = blocks(weights, {Q2_0: 64, PQ2_0: 128}[encoding], np.float16)

@@ -5,17 +5,18 @@ Reads a Hugging Face folder (config.json, model.safetensors) and computes the lo
 default. Nothing here is fast and nothing is clever; each function is one formula. It shares no code with transformers
 or with the Rust crates, so that two implementations that agree with it agree for a reason.
 
-One block, for a row x of the residual stream:
+One block, for a row x of the residual stream. A norm that the family does not have is left out:
 
     n = rms_norm(x, attn_norm)
-    q, k, v = bit_linear(n, Wq), bit_linear(n, Wk), bit_linear(n, Wv)
-    a = attention(rope(q), rope(k), v)          causal, query head h reads key/value head h // (heads // kv_heads)
-    a = rms_norm(a, attn_sub_norm)              BitNet only
-    x = x + bit_linear(a, Wo)
+    q, k, v = linear(n, Wq), linear(n, Wk), linear(n, Wv)
+    q, k = rms_norm(q, q_norm), rms_norm(k, k_norm)    per head: Qwen3, Gemma3
+    a = attention(rope(q), rope(k), v)                 causal, query head h reads key/value head h // (heads // kv_heads)
+    a = rms_norm(a, attn_sub_norm)                     BitNet
+    x = x + rms_norm(linear(a, Wo), post_attn_norm)    Gemma3
     n = rms_norm(x, ffn_norm)
-    h = act(bit_linear(n, Wgate)) * bit_linear(n, Wup)
-    h = rms_norm(h, ffn_sub_norm)               BitNet only
-    x = x + bit_linear(h, Wdown)
+    h = act(linear(n, Wgate)) * linear(n, Wup)
+    h = rms_norm(h, ffn_sub_norm)                      BitNet
+    x = x + rms_norm(linear(h, Wdown), post_ffn_norm)  Gemma3
 
 and at the end logits = rms_norm(x, output_norm) @ head.T, where the head is dense and its input is not quantised.
 """
@@ -53,6 +54,15 @@ def unpack(packed):
     return np.concatenate(codes).astype(np.float64) - 1
 
 
+def rope_parameters(config, layer_type):
+    """What config.json says of the RoPE of such layers: `rope_parameters` of transformers 5, or the keys before it."""
+    if "rope_parameters" in config:
+        return config["rope_parameters"].get(layer_type, config["rope_parameters"])
+    if layer_type == "sliding_attention":
+        return {"rope_theta": config["rope_local_base_freq"]}
+    return {"rope_theta": config["rope_theta"]} | (config.get("rope_scaling") or {})
+
+
 # ------------------------------------------------------------------------------------------------------------- formulas
 
 
@@ -73,17 +83,54 @@ def quantize(x):
 
 
 def rms_norm(x, weight, eps):
-    """x / sqrt(mean(x²) + eps) * weight, per row."""
-    return x / np.sqrt(np.mean(x * x, -1, keepdims=True) + eps) * weight
+    """x / sqrt(mean(x²) + eps) * weight, per row; x itself where the model has no such norm."""
+    return x if weight is None else x / np.sqrt(np.mean(x * x, -1, keepdims=True) + eps) * weight
 
 
-def rope(x, positions, theta, interleaved=False):
-    """Rotates x [tokens, heads, d]: pair i turns by position * theta^(-2i/d). A pair is (i, i + d/2), or (2i, 2i + 1)."""
+def frequencies(parameters, d):
+    """Frequencies [d/2] of RoPE, in radians per position, and the factor of its cosine and sine.
+
+    Plainly theta^(-2i/d). The reference computes them in f32, and so must everyone who wants its logits at large positions.
+    """
+    theta = parameters["rope_theta"]
+    plain = (1 / np.float32(theta) ** (np.arange(0, d, 2, dtype=np.float32) / np.float32(d))).astype(np.float32)
+    kind = parameters.get("rope_type", "default")
+    if kind == "llama3":
+        return (plain / llama3_divisors(plain, parameters)).astype(np.float32), 1.0
+    if kind == "yarn":
+        kept, factor = yarn_kept(parameters, d), parameters["factor"]
+        return (plain * (kept + (1 - kept) / factor)).astype(np.float32), 1 + 0.1 * np.log(factor)
+    assert kind == "default", f"RoPE of type {kind}"
+    return plain, 1.0
+
+
+def llama3_divisors(plain, parameters):
+    """1 for wavelengths below L / high, `factor` beyond L / low, and between them the mean of the two frequencies."""
+    factor, low, high = (parameters[name] for name in ("factor", "low_freq_factor", "high_freq_factor"))
+    turns = parameters["original_max_position_embeddings"] * plain.astype(np.float64) / (2 * np.pi)
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return 1 / ((1 - kept) / factor + kept)
+
+
+def yarn_kept(parameters, d):
+    """How much of each frequency YaRN (arXiv 2309.00071) keeps, the rest being divided by `factor`: 1 for pairs that turn
+    more than beta_fast times in the original context, 0 for those that turn less than beta_slow times, a ramp between."""
+    context, theta = parameters["original_max_position_embeddings"], parameters["rope_theta"]
+
+    def pair(turns):
+        return d * np.log(context / (turns * 2 * np.pi)) / (2 * np.log(theta))
+
+    low = max(np.floor(pair(parameters.get("beta_fast", 32))), 0)
+    high = min(np.ceil(pair(parameters.get("beta_slow", 1))), d - 1)
+    return 1 - np.clip((np.arange(d // 2) - low) / max(high - low, 0.001), 0, 1)
+
+
+def rope(x, positions, parameters, interleaved=False):
+    """Rotates x [tokens, heads, d]: pair i turns by position * frequency i. A pair is (i, i + d/2), or (2i, 2i + 1)."""
     d = x.shape[-1]
-    # The reference computes the angle in f32, and so must everyone who wants its logits at large positions.
-    frequency = (1 / np.float32(theta) ** (np.arange(0, d, 2, dtype=np.float32) / np.float32(d))).astype(np.float32)
+    frequency, magnitude = frequencies(parameters, d)
     angle = (positions[:, None, None].astype(np.float32) * frequency).astype(x.dtype)
-    cos, sin = np.cos(angle), np.sin(angle)
+    cos, sin = (f(angle) * x.dtype.type(magnitude) for f in (np.cos, np.sin))
     first, second = (x[..., 0::2], x[..., 1::2]) if interleaved else (x[..., : d // 2], x[..., d // 2 :])
     turned = first * cos - second * sin, second * cos + first * sin
     if interleaved:
@@ -91,13 +138,17 @@ def rope(x, positions, theta, interleaved=False):
     return np.concatenate(turned, -1)
 
 
-def attention(q, k, v, start):
-    """softmax(q kᵀ / sqrt(d)) v, causal; q [new, heads, d] at positions start.., k and v [seen, kv_heads, d]."""
+def attention(q, k, v, start, window=None):
+    """softmax(q kᵀ / sqrt(d)) v, causal; q [new, heads, d] at positions start.., k and v [seen, kv_heads, d].
+
+    With a window each position sees that many, itself included.
+    """
     group = q.shape[1] // k.shape[1]
     k, v = np.repeat(k, group, 1), np.repeat(v, group, 1)
     scores = np.einsum("qhd,khd->hqk", q, k) / np.sqrt(q.shape[-1]).astype(q.dtype)
-    future = np.arange(k.shape[0])[None, :] > start + np.arange(q.shape[0])[:, None]
-    scores = np.where(future, -np.inf, scores)
+    distance = start + np.arange(q.shape[0])[:, None] - np.arange(k.shape[0])[None, :]
+    hidden = (distance < 0) | (distance >= (window or np.inf))
+    scores = np.where(hidden, -np.inf, scores)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
     return np.einsum("hqk,khd->qhd", weights, v).reshape(q.shape[0], -1)
@@ -111,32 +162,32 @@ def squared_relu(x):
     return np.maximum(x, 0) ** 2
 
 
+def gelu_tanh(x):
+    return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi).astype(x.dtype) * (x + x.dtype.type(0.044715) * x**3)))
+
+
+ACTIVATIONS = {"silu": silu, "relu2": squared_relu, "gelu_pytorch_tanh": gelu_tanh}
+
+
 # ---------------------------------------------------------------------------------------------------------------- model
 
 
 class Linear:
-    """A ternary linear layer: trits [rows, cols] and one multiplier. W = scale * trits."""
+    """A linear layer: weights [rows, cols], in some families a norm of its input, and whether that is rounded to int8."""
 
-    def __init__(self, tensors, name, config, dtype, int8):
-        weight = tensors.pop(f"{name}.weight")
-        quantization = config.get("quantization_config")
-        if weight.dtype == np.uint8:
-            trits, scale = unpack(weight), np.float64(tensors.pop(f"{name}.weight_scale").item())
-            if quantization.get("linear_class", "bitlinear") == "bitlinear":
-                scale = 1 / scale  # this class stores 1 / mean|W| and divides by it
-        elif quantization or config["architectures"] == ["BitnetForCausalLM"]:
-            trits, scale = absmean(weight)
-        else:
-            scale = np.abs(weight).max().astype(np.float64)
-            trits = weight.astype(np.float64) / scale
-            assert np.isin(trits, (-1, 0, 1)).all(), f"{name}: not ternary with one scale"
-        self.trits, self.scale, self.int8 = trits.astype(dtype), dtype(scale), int8
+    def __init__(self, weights, norm, eps, dtype, int8):
+        self.weights = weights.astype(dtype)
+        self.norm = norm if norm is None else norm.astype(dtype)
+        self.eps, self.int8 = eps, int8
 
     def __call__(self, x):
-        if not self.int8:
-            return (x @ self.trits.T) * self.scale
+        x = rms_norm(x, self.norm, self.eps)
         codes, scale = quantize(x)
-        return (codes @ self.trits.T) * (self.scale / scale)
+        self.scaled = x * scale  # x * s, before rounding
+        return (codes @ self.weights.T) / scale if self.int8 else x @ self.weights.T
+
+
+LINEARS = ("q", "k", "v", "o", "gate", "up", "down")
 
 
 class Model:
@@ -150,72 +201,107 @@ class Model:
     def __init__(self, folder, dtype=np.float64, int8=None, interleaved=False):
         config = json.loads((Path(folder) / "config.json").read_text())
         tensors = read_safetensors(Path(folder) / "model.safetensors")
-        bitnet = config["architectures"][0] in ("BitNetForCausalLM", "BitnetForCausalLM")
-        if int8 is None:
-            int8 = bitnet or "quantization_config" in config
+        # An embedding model is a base model saved alone: no prefix, and no head but the embedding.
+        prefix = "model." if "model.embed_tokens.weight" in tensors else ""
+        bit_embedding = f"{prefix}layers.0.mlp.down_proj.norm.weight" in tensors
+        architecture, quantization = config["architectures"][0], config.get("quantization_config", {})
+        published = architecture == "BitnetForCausalLM"  # 1bitLLM's names
+        gemma = architecture.startswith("Gemma3")
+        online = published or bit_embedding or quantization
+        int8 = bool(online) if int8 is None else int8
         self.dtype, self.interleaved, self.config = dtype, interleaved, config
         self.heads = config["num_attention_heads"]
         self.kv_heads = config.get("num_key_value_heads") or self.heads
         self.head_dim = config.get("head_dim") or config["hidden_size"] // self.heads
         self.eps = config["rms_norm_eps"]
-        self.theta = config["rope_theta"] if "rope_theta" in config else config["rope_parameters"]["rope_theta"]
-        self.act = {"silu": silu, "relu2": squared_relu}[config["hidden_act"]]
+        self.act = ACTIVATIONS[config.get("hidden_act") or config["hidden_activation"]]
+        self.embedding_scale = dtype(np.sqrt(config["hidden_size"]) if gemma else 1)
 
         def vector(name):
-            return tensors.pop(f"{name}.weight").astype(dtype)
+            return tensors.pop(f"{prefix}{name}.weight").astype(dtype)
+
+        def norm(name):
+            """A norm's weight, or None. Gemma3 stores the distance from 1."""
+            found = tensors.pop(f"{prefix}{name}.weight", None)
+            return found if found is None else found.astype(dtype) + (1 if gemma else 0)
 
         def linear(name):
-            return Linear(tensors, name, config, dtype, int8)
+            weights = tensors.pop(f"{prefix}{name}.weight")
+            if weights.dtype == np.uint8:
+                scale = np.float64(tensors.pop(f"{prefix}{name}.weight_scale").item())
+                if quantization.get("linear_class", "bitlinear") == "bitlinear":
+                    scale = 1 / scale  # this class stores 1 / mean|W| and divides by it
+                weights = unpack(weights) * scale
+            elif online:
+                trits, scale = absmean(weights)
+                weights = trits * scale
+            if quantization.get("use_rms_norm"):
+                inner, eps = tensors.pop(f"{prefix}{name}.rms_norm.weight"), quantization.get("rms_norm_eps", 1e-6)
+            else:
+                inner, eps = tensors.pop(f"{prefix}{name}.norm.weight", None), self.eps
+            return Linear(weights, inner, eps, dtype, int8)
 
-        self.embedding = vector("model.embed_tokens")
+        self.embedding = vector("embed_tokens")
         self.layers = []
         for i in range(config["num_hidden_layers"]):
-            attn, mlp = f"model.layers.{i}.self_attn", f"model.layers.{i}.mlp"
-            published = config["architectures"] == ["BitnetForCausalLM"]  # 1bitLLM's names
+            layer, attn, mlp = f"layers.{i}", f"layers.{i}.self_attn", f"layers.{i}.mlp"
+            layer_type = (config.get("layer_types") or {i: "full_attention"})[i]
             self.layers.append({
-                "attn_norm": vector(f"model.layers.{i}.input_layernorm"),
-                "ffn_norm": vector(f"model.layers.{i}.post_attention_layernorm"),
-                "attn_sub_norm": vector(f"{attn}.{'inner_attn_ln' if published else 'attn_sub_norm'}") if bitnet else None,
-                "ffn_sub_norm": vector(f"{mlp}.{'ffn_layernorm' if published else 'ffn_sub_norm'}") if bitnet else None,
-                **{x: linear(f"{attn}.{x}_proj") for x in "qkvo"},
-                **{x: linear(f"{mlp}.{x}_proj") for x in ("gate", "up", "down")},
-            })
-        self.norm = vector("model.norm")
-        self.head = self.embedding if config["tie_word_embeddings"] else vector("lm_head")
+                "attn_norm": norm(f"{layer}.input_layernorm"),
+                "q_norm": norm(f"{attn}.q_norm"),
+                "k_norm": norm(f"{attn}.k_norm"),
+                "attn_sub_norm": norm(f"{attn}.{'inner_attn_ln' if published else 'attn_sub_norm'}"),
+                # What others call so is the norm before the feed-forward part.
+                "post_attn_norm": norm(f"{layer}.post_attention_layernorm") if gemma else None,
+                "ffn_norm": norm(f"{layer}.{'pre_feedforward' if gemma else 'post_attention'}_layernorm"),
+                "ffn_sub_norm": norm(f"{mlp}.{'ffn_layernorm' if published else 'ffn_sub_norm'}"),
+                "post_ffn_norm": norm(f"{layer}.post_feedforward_layernorm"),
+                **{x: linear(f"{attn}.{x}_proj") for x in LINEARS[:4]},
+                **{x: linear(f"{mlp}.{x}_proj") for x in LINEARS[4:]},
+                "rope": rope_parameters(config, layer_type),
+                "window": config["sliding_window"] if layer_type == "sliding_attention" else None,
+            })  # fmt: skip
+        self.norm = norm("norm")
+        self.head = self.embedding if config["tie_word_embeddings"] else tensors.pop("lm_head.weight").astype(dtype)
         assert not tensors, f"tensors that nothing read: {sorted(tensors)}"
 
     def forward(self, tokens, cache=None):
         """Logits [tokens, vocab]. With a cache (a list that starts empty) the tokens continue the earlier calls'.
 
-        Leaves in `self.scaled` the x * s of every linear layer's input in this call, before they are rounded.
+        Leaves in `self.hidden` the rows that the head reads.
         """
         cache = [] if cache is None else cache
         if not cache:
             empty = np.zeros((0, self.kv_heads, self.head_dim), self.dtype)
             cache.extend((empty, empty) for _ in self.layers)
-        self.scaled = []
         start = len(cache[0][0])
         positions = np.arange(start, start + len(tokens))
-        x = self.embedding[np.asarray(tokens)]
+        x = self.embedding[np.asarray(tokens)] * self.embedding_scale
         for i, layer in enumerate(self.layers):
-            n = self.record(rms_norm(x, layer["attn_norm"], self.eps))
+            n = rms_norm(x, layer["attn_norm"], self.eps)
             q, k, v = (layer[name](n).reshape(len(tokens), -1, self.head_dim) for name in "qkv")
-            q, k = (rope(y, positions, self.theta, self.interleaved) for y in (q, k))
+            q, k = (self.place(y, layer[f"{name}_norm"], positions, layer["rope"]) for name, y in (("q", q), ("k", k)))
             cache[i] = tuple(np.concatenate(pair) for pair in zip(cache[i], (k, v)))
-            a = attention(q, *cache[i], start)
-            if layer["attn_sub_norm"] is not None:
-                a = rms_norm(a, layer["attn_sub_norm"], self.eps)
-            x = x + layer["o"](self.record(a))
-            n = self.record(rms_norm(x, layer["ffn_norm"], self.eps))
-            h = self.act(layer["gate"](n)) * layer["up"](n)
-            if layer["ffn_sub_norm"] is not None:
-                h = rms_norm(h, layer["ffn_sub_norm"], self.eps)
-            x = x + layer["down"](self.record(h))
-        return rms_norm(x, self.norm, self.eps) @ self.head.T
+            a = rms_norm(attention(q, *cache[i], start, layer["window"]), layer["attn_sub_norm"], self.eps)
+            x = x + rms_norm(layer["o"](a), layer["post_attn_norm"], self.eps)
+            n = rms_norm(x, layer["ffn_norm"], self.eps)
+            h = rms_norm(self.act(layer["gate"](n)) * layer["up"](n), layer["ffn_sub_norm"], self.eps)
+            x = x + rms_norm(layer["down"](h), layer["post_ffn_norm"], self.eps)
+        self.hidden = rms_norm(x, self.norm, self.eps)
+        return self.hidden @ self.head.T
 
-    def record(self, x):
-        self.scaled.append(x * quantize(x)[1])
-        return x
+    def place(self, x, weight, positions, parameters):
+        """Queries or keys [tokens, heads, d], normalised where the model does that, then rotated to their positions."""
+        return rope(rms_norm(x, weight, self.eps), positions, parameters, self.interleaved)
+
+    def scaled(self):
+        """The x * s of every linear layer's input in the last call, before they are rounded."""
+        return [layer[name].scaled for layer in self.layers for name in LINEARS]
+
+    def embed(self, tokens):
+        """The vector of a text for search: the hidden row of its last token, of length 1."""
+        self.forward(tokens)
+        return self.hidden[-1] / np.linalg.norm(self.hidden[-1])
 
 
 def main():

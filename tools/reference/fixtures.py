@@ -7,10 +7,12 @@ Each fixture is a Hugging Face folder with, beside it,
     logits.bin        logits of transformers in f32 at every position: f32 little-endian, tokens × vocab
     logits_int8.bin   llama-trilm only: the same with int8 activations (see README.md)
 
-Int8 rounding is discontinuous: two correct engines whose x * s straddle a half round it differently, and one such flip
-moves a logit by far more than any float error. So the tokens are chosen, one after another, so that in float64 no
-input of a linear layer comes near a tie and no position has two near-equal best logits. A correct f32 engine then has
-no excuse.
+and for the embedding models, whose logits are these rows times the embedding,
+
+    hidden.bin        the rows after the last norm: f32 little-endian, tokens × hidden
+    embeddings.json   texts, their token ids with the end token, and their vectors: the last row, of length 1
+
+How tokens and texts are chosen: sharpness.py.
 """
 
 import argparse
@@ -22,36 +24,45 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer
 
 import bitnet_numpy
 import reference
+from sharpness import check_interleaved, check_sensitive, choose_text, choose_tokens, tie_distance
 from tokenizer import write_tokenizer, VOCAB
+from weights import random_tensors
 
 TOKENS = 28
-# An f32 engine's x * s differs from the exact one by up to 1.5e-4 here (`check` prints it).
-TIE_DISTANCE = 4e-4
-# Distance of the best logit from the second, relative to the largest |logit|.
-TOP1_MARGIN = 2e-2
-# Deviation of the embedding's elements: small beside what the layers add, or the model would merely repeat its input, and
-# so small beside the norm's ε of 1e-5 that a wrong ε shows.
-EMBEDDING = 0.01
-# Distance of W * s from a rounding tie, so that the trits of master weights do not hang on the last bit of the mean.
-WEIGHT_TIE = 1e-4
+# Tokens of the texts in embeddings.json, the end token not counted.
+TEXT_LENGTHS = (1, 6, 11)
 
 BITNET = {"architectures": ["BitNetForCausalLM"], "model_type": "bitnet", "hidden_act": "relu2", "rms_norm_eps": 1e-05}
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu"}
+QWEN3 = {"model_type": "qwen3", "hidden_act": "silu", "rms_norm_eps": 1e-06, "attention_bias": False}
+GEMMA3 = {
+    "model_type": "gemma3_text", "hidden_activation": "gelu_pytorch_tanh", "rms_norm_eps": 1e-06, "attention_bias": False,
+    "attn_logit_softcapping": None, "final_logit_softcapping": None, "use_bidirectional_attention": False,
+}  # fmt: skip
 AUTO = {"quant_method": "bitnet", "linear_class": "autobitlinear"}
 
 
 @dataclass
 class Fixture:
-    """A checkpoint to make: its config.json, how the linear layers are stored, and the type of the other tensors."""
+    """A checkpoint to make: its config.json, how the linear layers are stored, and the type of the other tensors.
+
+    storage      "master": float weights
+                 "multiply", "divide": packed trits with a scale
+                 "ternary": floats {-s, 0, +s}, one s per layer; "shards": one per block of its rows or columns
+                 "binary", "ternary-128": floats {-d, +d} or {-d, 0, +d}, one d per 128 columns of a row; the embedding too
+    input_norms  the name of a norm in each linear layer: "norm" (embedding models), "rms_norm" (transformers' own)
+    """
 
     name: str
     seed: int
-    storage: str  # "master": float weights; "multiply", "divide": packed with a scale; "ternary": floats {-s, 0, +s}
+    storage: str
     dtype: torch.dtype
     config: dict
+    input_norms: str | None = None
 
 
 def shape(hidden, ffn, heads, kv_heads, layers=2):
@@ -96,125 +107,99 @@ FIXTURES = [
         **LLAMA, **shape(64, 128, 4, 4, layers=1), "rms_norm_eps": 1e-05, "rope_theta": 10000.0,
         "tie_word_embeddings": False, "torch_dtype": "float16",
     }),
+    # PrismML's models, unpacked. Weights only: nothing is quantised when they run.
+    Fixture("qwen3-bonsai", 9, "binary", torch.float16, {
+        "architectures": ["Qwen3ForCausalLM"], **QWEN3, **shape(128, 128, 8, 2, layers=1), "head_dim": 32,
+        "rope_theta": 1000000.0,
+        "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16},
+        "use_sliding_window": False, "sliding_window": None, "max_window_layers": 1,
+        "tie_word_embeddings": True, "torch_dtype": "float16",
+    }),
+    Fixture("qwen3-ternary-bonsai", 8, "ternary-128", torch.float16, {
+        "architectures": ["Qwen3ForCausalLM"], **QWEN3, **shape(128, 128, 8, 2, layers=1), "head_dim": 32,
+        "max_position_embeddings": 1024,
+        "rope_parameters": {
+            "rope_theta": 1000000.0, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256,
+            "beta_fast": 8.0, "beta_slow": 2.0,
+        },
+        "layer_types": ["full_attention"], "use_sliding_window": False, "sliding_window": None,
+        "tie_word_embeddings": False, "dtype": "float16",
+    }),
+    # Microsoft's BitNet-embedding 0.6B and 270M. Widths are half of what one I2_S block holds, to keep the files small.
+    Fixture("qwen3-embedding", 10, "master", torch.bfloat16, {
+        "architectures": ["Qwen3Model"], **QWEN3, **shape(64, 128, 4, 2, layers=1), "head_dim": 32,
+        "rope_theta": 1000000.0, "rope_scaling": None,
+        "use_sliding_window": False, "sliding_window": None, "max_window_layers": 1,
+        "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+    }, input_norms="norm"),
+    Fixture("gemma3-embedding", 10, "master", torch.bfloat16, {
+        "architectures": ["Gemma3TextModel"], **GEMMA3, **shape(64, 128, 4, 1), "head_dim": 32, "query_pre_attn_scalar": 32,
+        "rope_parameters": {
+            "full_attention": {"rope_theta": 1000000.0, "rope_type": "default"},
+            "sliding_attention": {"rope_theta": 10000.0, "rope_type": "default"},
+        },
+        "layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8,
+        "tie_word_embeddings": True, "dtype": "bfloat16",
+    }, input_norms="norm"),
+    # What a GGUF file of it can say: no window, one base. The tensors have the prefix of a language model.
+    Fixture("gemma3-embedding-full", 10, "master", torch.bfloat16, {
+        "architectures": ["Gemma3ForCausalLM"], **GEMMA3, **shape(64, 128, 4, 1, layers=1), "head_dim": 32,
+        "query_pre_attn_scalar": 32, "rope_theta": 10000.0, "rope_local_base_freq": 10000.0, "rope_scaling": None,
+        "layer_types": ["full_attention"], "sliding_window": 512,
+        "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+    }, input_norms="norm"),
+    # transformers' own norm in each linear layer. Its ε comes from quantization_config, and is large so that it shows.
+    Fixture("llama-rms-norm", 13, "divide", torch.bfloat16, {
+        **LLAMA, **shape(128, 256, 4, 2, layers=1), "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "rope_scaling": None,
+        "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+        "quantization_config": {
+            "quant_method": "bitnet", "linear_class": "bitlinear", "quantization_mode": "offline",
+            "use_rms_norm": True, "rms_norm_eps": 0.01, "modules_to_not_convert": None,
+        },
+    }, input_norms="rms_norm"),
+    # Of the 16 frequencies the first is kept, the next two lie between, the others are divided by 8.
+    Fixture("llama3-rope", 14, "divide", torch.bfloat16, {
+        **LLAMA, **shape(128, 256, 4, 2), "rms_norm_eps": 1e-05, "rope_theta": 10000.0,
+        "rope_scaling": {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 32,
+        },
+        "max_position_embeddings": 256, "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16", "quantization_config": {"quant_method": "bitnet"},
+    }),
+    # TriLM as trained on several devices: q, k, v, gate and up have a scale per block of rows, o and down per block of
+    # columns; two of 32 in attention, three of 64 in the feed-forward part.
+    Fixture("llama-trilm-shards", 15, "shards", torch.float16, {
+        **LLAMA, **shape(64, 192, 4, 4, layers=1), "rms_norm_eps": 1e-05, "rope_theta": 10000.0,
+        "tie_word_embeddings": False, "torch_dtype": "float16",
+    }),
 ]  # fmt: skip
-
-
-# -------------------------------------------------------------------------------------------------------------- weights
-
-
-def random_tensors(fixture, rng):
-    """Tensors of a checkpoint by name. Every norm weight and every scale is different, so that mixing any two shows."""
-    config, one_bit_llm = fixture.config, fixture.config["architectures"] == ["BitnetForCausalLM"]
-    hidden, ffn, vocab = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
-    head_dim = config.get("head_dim") or hidden // config["num_attention_heads"]
-    heads, kv_heads = config["num_attention_heads"] * head_dim, config["num_key_value_heads"] * head_dim
-    sub_norms = "LlamaForCausalLM" not in config["architectures"]
-    tensors = {}
-
-    def norm(name, width):
-        tensors[f"{name}.weight"] = torch.from_numpy(rng.uniform(0.5, 1.5, width)).to(fixture.dtype)
-
-    def linear(name, rows, cols, gain=1.0):
-        # With two thirds of the trits non-zero, unit inputs give outputs of about `gain`.
-        scale = gain * rng.uniform(0.8, 1.25) * (2 / 3 * cols) ** -0.5
-        for suffix, tensor in linear_tensors(fixture, rng, rows, cols, scale).items():
-            tensors[f"{name}.{suffix}"] = tensor
-
-    def table(name):
-        values = rng.normal(0, EMBEDDING, (vocab, hidden))
-        values[np.abs(values) < 2**-14] = 0  # would not be exact in F16, which GGUF files have for bf16
-        tensors[f"{name}.weight"] = torch.from_numpy(values).to(fixture.dtype)
-
-    table("model.embed_tokens")
-    for i in range(config["num_hidden_layers"]):
-        layer = f"model.layers.{i}"
-        norm(f"{layer}.input_layernorm", hidden)
-        norm(f"{layer}.post_attention_layernorm", hidden)
-        linear(f"{layer}.self_attn.q_proj", heads, hidden, 1.5)
-        linear(f"{layer}.self_attn.k_proj", kv_heads, hidden, 1.5)
-        linear(f"{layer}.self_attn.v_proj", kv_heads, hidden)
-        linear(f"{layer}.self_attn.o_proj", hidden, heads)
-        linear(f"{layer}.mlp.gate_proj", ffn, hidden)
-        linear(f"{layer}.mlp.up_proj", ffn, hidden)
-        linear(f"{layer}.mlp.down_proj", hidden, ffn)
-        if sub_norms:
-            norm(f"{layer}.self_attn.{'inner_attn_ln' if one_bit_llm else 'attn_sub_norm'}", hidden)
-            norm(f"{layer}.mlp.{'ffn_layernorm' if one_bit_llm else 'ffn_sub_norm'}", ffn)
-    norm("model.norm", hidden)
-    if not config["tie_word_embeddings"]:
-        table("lm_head")
-    return tensors
-
-
-def linear_tensors(fixture, rng, rows, cols, scale):
-    """`weight` and, where the storage has one, `weight_scale` of a linear layer whose weights are about ±`scale`."""
-    if fixture.storage == "master":
-        while True:  # a normal variable's mean magnitude is sqrt(2/π) of its deviation
-            weight = torch.from_numpy(rng.normal(0, scale * (np.pi / 2) ** 0.5, (rows, cols))).to(fixture.dtype)
-            magnitude = np.abs(weight.to(torch.float64).numpy())
-            if np.abs(magnitude / magnitude.mean() - 0.5).min() > WEIGHT_TIE:  # 16-bit floats leave such gaps
-                return {"weight": weight}
-    trits = rng.choice([-1, 0, 1], (rows, cols), p=[0.32, 0.35, 0.33])
-    if fixture.storage == "ternary":
-        return {"weight": torch.from_numpy(trits * scale).to(fixture.dtype)}
-    # Four quarters of the rows share the bytes, the first in the lowest bits.
-    quarters = (trits + 1).reshape(4, rows // 4, cols)
-    packed = sum(quarters[i] << (2 * i) for i in range(4)).astype(np.uint8)
-    scale = 1 / scale if fixture.storage == "divide" else scale
-    return {"weight": torch.from_numpy(packed), "weight_scale": torch.tensor([scale], dtype=fixture.dtype)}
-
-
-# --------------------------------------------------------------------------------------------------------------- tokens
-
-
-def choose_tokens(models, rng):
-    """A sequence whose every position keeps TIE_DISTANCE and TOP1_MARGIN in each of the (float64) models."""
-    tokens, caches = [], [[] for _ in models]
-    while len(tokens) < TOKENS:
-        for token in rng.permutation(VOCAB):
-            trials = [list(cache) for cache in caches]
-            if all(keeps_distance(model, token, trial) for model, trial in zip(models, trials)):
-                tokens.append(int(token))
-                caches = trials
-                break
-        else:
-            raise SystemExit(f"no token keeps the distances at position {len(tokens)}: try another seed")
-    return tokens
-
-
-def keeps_distance(model, token, cache):
-    """Whether `token`, after those in `cache`, is rounded and predicted with room to spare, and does not predict itself."""
-    row = model.forward([token], cache)[0]
-    second, best = np.sort(row)[-2:]
-    return tie_distance(model) > TIE_DISTANCE and best - second > TOP1_MARGIN * np.abs(row).max() and row.argmax() != token
-
-
-def tie_distance(model):
-    """How far the nearest x * s of the model's last call lies from half-way between two integers, in [0, 0.5]."""
-    return min(np.abs(np.abs(scaled - np.floor(scaled)) - 0.5).min() for scaled in model.scaled)
 
 
 # -------------------------------------------------------------------------------------------------------------- fixture
 
 
 def make(fixture, target):
-    """Writes one fixture and returns what was measured."""
+    """Writes one fixture and prints what was measured."""
     folder = target / fixture.name
+    embedding = fixture.input_norms == "norm"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(fixture.config, indent=2) + "\n")
-    write_tokenizer(folder)
+    write_tokenizer(folder, append_end=embedding)
 
     rng = np.random.Generator(np.random.PCG64(fixture.seed))
     save_file(random_tensors(fixture, rng), folder / "model.safetensors", metadata={"format": "pt"})
     # None: activations as the checkpoint's family has them.
-    variants = {"logits.bin": None} | ({"logits_int8.bin": True} if fixture.storage == "ternary" else {})
-    tokens = choose_tokens([bitnet_numpy.Model(folder, int8=int8) for int8 in variants.values()], rng)
+    variants = {"logits.bin": None} | ({"logits_int8.bin": True} if fixture.name == "llama-trilm" else {})
+    tokens = choose_tokens([bitnet_numpy.Model(folder, int8=int8) for int8 in variants.values()], rng, TOKENS)
     (folder / "tokens.json").write_text(json.dumps(tokens) + "\n")
     for file, int8 in variants.items():
         logits = reference.logits(reference.load(folder, bool(int8)), tokens)
         logits.astype("<f4").tofile(folder / file)
         check(f"{fixture.name}/{file}", logits, folder, tokens, int8)
+    if embedding:
+        write_embeddings(folder, tokens, rng)
     check_sensitive(folder, tokens)
     if "llama" in fixture.name:
         check_interleaved(folder, tokens)
@@ -228,59 +213,46 @@ def check(name, logits, folder, tokens, int8):
     models = [bitnet_numpy.Model(folder, dtype, int8) for dtype in (np.float64, np.float32)]
     outputs = [model.forward(tokens) for model in models]
     f64, f32 = (np.abs(output - logits).max() / largest for output in outputs)
-    assert max(f64, f32) < 1e-4, f"{name}: transformers and numpy differ by {f64} in f64, {f32} in f32"
+    assert max(f64, f32) < 1e-5, f"{name}: transformers and numpy differ by {f64} in f64, {f32} in f32"
     assert all((output.argmax(-1) == logits.argmax(-1)).all() for output in outputs), f"{name}: argmax differs"
-    scaled = max(np.abs(exact - rounded).max() for exact, rounded in zip(*(model.scaled for model in models)))
+    scaled = max(np.abs(exact - rounded).max() for exact, rounded in zip(*(model.scaled() for model in models)))
     print(
         f"{name:38} max|logit| {largest:5.2f}  top-1 margin {margin:.3f}  distinct argmax {len(set(logits.argmax(-1)))}  "
         f"|Δ|/max: numpy f64 {f64:.1e}, f32 {f32:.1e}  x·s: tie {tie_distance(models[0]):.1e}, f32 error {scaled:.1e}"
     )
 
 
-def check_sensitive(folder, tokens):
-    """Prints, and bounds, how far the usual mistakes move the logits: a test with tolerance 1e-3 must see each of them."""
+def write_embeddings(folder, tokens, rng):
+    """Writes hidden.bin, embeddings.json, and how to pool as sentence-transformers says it."""
+    exact, model = bitnet_numpy.Model(folder), reference.load(folder)
+    hidden = reference.hidden(model, tokens)
+    hidden.astype("<f4").tofile(folder / "hidden.bin")
 
-    def mistaken(**changes):
-        model = bitnet_numpy.Model(folder)
-        for name, value in changes.items():
-            setattr(model, name, value)
-        return model
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    texts = []
+    for count in TEXT_LENGTHS:
+        text = choose_text(exact, lambda text: tokenizer.encode(text).ids, lambda id: tokenizer.decode([id]), rng, count)
+        ids = tokenizer.encode(text).ids
+        rows = reference.hidden(model, ids)
+        vector = rows[-1] / np.linalg.norm(rows[-1])
+        assert np.abs(vector - exact.embed(ids)).max() < 1e-5, f"{folder.name}: transformers and numpy differ on {text!r}"
+        # What pools otherwise, or forgets the end token, must be seen to.
+        mean = rows.mean(0) / np.linalg.norm(rows.mean(0))
+        moved = [np.abs(vector - wrong).max() for wrong in (mean, exact.embed(ids[:-1]), rows[-1])]
+        assert min(moved) > 5e-2, f"{folder.name}: a mistake in pooling {text!r} would go unseen"
+        texts.append({"text": text, "tokens": ids, "vector": [float(str(x)) for x in vector]})
+    (folder / "embeddings.json").write_text("[\n" + ",\n".join(json.dumps(text) for text in texts) + "\n]\n")
 
-    model = mistaken()
-    exact = model.forward(tokens)
-    other_act = bitnet_numpy.silu if model.act is bitnet_numpy.squared_relu else bitnet_numpy.squared_relu
-    models = {
-        "activation": mistaken(act=other_act),
-        "rope theta": mistaken(theta=1e4 if model.theta > 1e4 else 5e5),
-        "rope pairs": mistaken(interleaved=True),
-        "norm eps": mistaken(eps=1e-6 if model.eps == 1e-5 else 1e-5),
-        "int8": bitnet_numpy.Model(folder, int8=not model.layers[0]["q"].int8),
-        "head scale": mistaken(norm=np.ones_like(model.norm)),
-    }
-    for name in ("attn_norm", "ffn_norm", "attn_sub_norm", "ffn_sub_norm"):
-        if model.layers[0][name] is not None:
-            models[name] = mistaken(layers=[layer | {name: np.ones_like(layer[name])} for layer in model.layers])
-    # A sub-norm removes the scale of v, and of gate and up together.
-    for name in ("q", "k", "o", "down") + (() if "attn_sub_norm" in models else ("v", "gate", "up")):
-        models[f"{name} scale"] = mistaken()
-        for layer in models[f"{name} scale"].layers:
-            layer[name].scale = 1 / layer[name].scale
-    moved = {name: np.abs(other.forward(tokens) - exact).max() / np.abs(exact).max() for name, other in models.items()}
-    print("    moved by " + ", ".join(f"{name} {distance:.2f}" for name, distance in moved.items()))
-    assert min(moved.values()) > 5e-3, f"{folder.name}: a mistake would go unseen"
-
-
-def check_interleaved(folder, tokens):
-    """RoPE on pairs (2i, 2i + 1) of a model whose q and k rows are permuted per head gives the same logits."""
-    halves, interleaved = (bitnet_numpy.Model(folder, interleaved=x) for x in (False, True))
-    for layer in interleaved.layers:
-        for name in "qk":
-            rows, cols = layer[name].trits.shape
-            heads = rows // interleaved.head_dim
-            grouped = layer[name].trits.reshape(heads, 2, interleaved.head_dim // 2, cols)
-            layer[name].trits = grouped.swapaxes(1, 2).reshape(rows, cols)
-    difference = np.abs(halves.forward(tokens) - interleaved.forward(tokens)).max()
-    assert difference < 1e-9, f"{folder.name}: the two RoPE layouts differ by {difference}"
+    modules = ("Transformer", "Pooling", "Normalize")
+    (folder / "modules.json").write_text(json.dumps([
+        {"idx": i, "name": str(i), "path": f"{i}_{module}" if i else "", "type": f"sentence_transformers.models.{module}"}
+        for i, module in enumerate(modules)
+    ], indent=2) + "\n")  # fmt: skip
+    modes = ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
+    pooling = {"word_embedding_dimension": exact.config["hidden_size"]}
+    pooling |= {f"pooling_mode_{mode}": mode == "lasttoken" for mode in modes} | {"include_prompt": True}
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling/config.json").write_text(json.dumps(pooling, indent=2) + "\n")
 
 
 def main():

@@ -5,24 +5,23 @@ encodings.gguf, by the `gguf` package of the llama.cpp project: metadata of ever
 tensor per encoding, each with its values as that package decodes them in a F32 tensor named `<name>.decoded`. Its
 alignment is 64.
 
-Whole models, from the folders that fixtures.py made, so that their logits.bin holds for these files too. The package
-does not know I2_S, so these are written by the few lines below, after the same facts as any reader:
-
-    llama-bitlinear-divide.i2_s.gguf    arch llama: q and k rows permuted for interleaved RoPE
-    bitnet-1bitllm.i2_s.gguf            arch bitnet, SiLU; rows of 64 and 192, so that I2_S blocks of 128 straddle rows
-    bitnet-2b4t-offline.tq.gguf         arch bitnet-b1.58, squared ReLU; layer 0 in TQ1_0, layer 1 in TQ2_0
+Whole models, from the folders that fixtures.py made, so that their logits.bin holds for these files too: MODELS below,
+in the tensor types of encoders.py. Those of architecture llama have the rows of q and k permuted for interleaved RoPE.
 """
 
 import argparse
 import json
 import struct
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Callable
 
 import gguf
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 
 import bitnet_numpy
+from encoders import check_golden, i2_s, iq1_bn, iq2_bn, iq2_bn_r4, PQ2_0, ptq1_0, q1_0, Q2_0, q2_0, tq, TQ1_0, TQ2_0
 from tokenizer import MERGES, TOKENS
 
 # ------------------------------------------------------------------------------------------------------- encodings.gguf
@@ -97,68 +96,107 @@ def encoded_tensors():
 
 # --------------------------------------------------------------------------------------------------------- whole models
 
-I2_S = 36
+
+def f16(array):
+    half = array.astype("<f2")
+    assert (half == array).all(), "not exact in F16"
+    return Type.F16, half.tobytes()
 
 
-def i2_s(trits, scale):
-    """I2_S, layout A: codes t + 1 of 128 consecutive elements in 32 bytes, the first 32 elements in the top bits; then the
-    f32 scale and 28 bytes that mean nothing. Old converters repeat the scale there, which proves that readers skip it."""
-    codes = (trits.reshape(-1, 4, 32) + 1).astype(np.uint8)
-    packed = codes[:, 0] << 6 | codes[:, 1] << 4 | codes[:, 2] << 2 | codes[:, 3]
-    return I2_S, packed.tobytes() + struct.pack("<f", scale) * 8
+def f32(array):
+    return Type.F32, array.astype("<f4").tobytes()
 
 
-def tq(encoding):
-    """An encoder to one of ggml's ternary types, by the `gguf` package. The scale must be exact in F16."""
+@dataclass
+class File:
+    """`folder`.`suffix`.gguf: what it is called inside, and how it stores its tensors."""
 
-    def encode(trits, scale):
-        assert np.float16(scale) == scale
-        return encoding, gguf.quants.quantize((trits * scale).astype(np.float32), encoding).tobytes()
+    folder: str
+    suffix: str
+    arch: str
+    linears: list[Callable]  # one encoder per layer
+    file_type: int
+    tables: Callable = f16  # embedding and head
+    norms: Callable = f32
+    pre: str = "gpt-2"
+    metadata: dict = field(default_factory=dict)
 
-    return encode
+
+def yarn(*betas):
+    """Metadata of RoPE scaling; without betas the defaults hold, 32 and 1."""
+    keys = {"rope.scaling.type": ("yarn", V.STRING), "rope.scaling.factor": (4.0, V.FLOAT32)}
+    keys["rope.scaling.original_context_length"] = (256 if betas else 16, V.UINT32)
+    names = ("rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow")
+    return keys | {name: (beta, V.FLOAT32) for name, beta in zip(names, betas)}
 
 
-def permute(trits, heads):
+# The end token is appended, and the vector of the last token is the text's.
+LAST_TOKEN = {"pooling_type": (3, V.UINT32), "tokenizer.ggml.add_eos_token": (True, V.BOOL)}
+TERNARY_BONSAI = {"pre": "qwen2", "metadata": yarn(8.0, 2.0)}
+
+# file_type means different things to different projects; these are the numbers of those that write such files.
+MODELS = [
+    File("llama-bitlinear-divide", "i2_s", "llama", [i2_s, i2_s], 40),
+    # Rows of 64 and 192, so that I2_S blocks of 128 straddle rows.
+    File("bitnet-1bitllm", "i2_s", "bitnet", [i2_s, i2_s], 40),
+    File("bitnet-1bitllm", "iq2_bn", "bitnet", [iq2_bn, iq2_bn_r4], 137),
+    File("bitnet-2b4t-offline", "tq", "bitnet-b1.58", [tq(TQ1_0), tq(TQ2_0)], 36),
+    File("llama-autobitlinear-offline", "iq1_bn", "llama", [iq1_bn, iq1_bn], 136),
+    File("llama3-rope", "i2_s", "llama", [i2_s, i2_s], 40),
+    File("qwen3-bonsai", "q1_0", "qwen3", [q1_0], 40, q1_0, pre="qwen2", metadata=yarn()),
+    File("qwen3-ternary-bonsai", "q2_0", "qwen3", [q2_0(Q2_0)], 41, q2_0(Q2_0), **TERNARY_BONSAI),
+    File("qwen3-ternary-bonsai", "pq2_0", "qwen3", [q2_0(PQ2_0)], 141, q2_0(PQ2_0), **TERNARY_BONSAI),
+    File("qwen3-ternary-bonsai", "ptq1_0", "qwen3", [ptq1_0], 143, ptq1_0, **TERNARY_BONSAI),
+    File("qwen3-embedding", "i2_s", "qwen3", [i2_s], 40, norms=f16, pre="qwen2", metadata=LAST_TOKEN),
+    File("gemma3-embedding-full", "i2_s", "gemma3", [i2_s], 40, norms=f16, metadata=LAST_TOKEN),
+]
+
+
+def permute(weights, heads):
     """Rows of q or k from rotate-half order to interleaved order: row 2i of a head is row i, row 2i + 1 is row i + d/2."""
-    rows, cols = trits.shape
-    return trits.reshape(heads, 2, rows // heads // 2, cols).swapaxes(1, 2).reshape(rows, cols)
+    rows, cols = weights.shape
+    return weights.reshape(heads, 2, rows // heads // 2, cols).swapaxes(1, 2).reshape(rows, cols)
 
 
-def model_tensors(model, encode):
-    """[(name, dims, type, bytes)] of a model; `encode[layer]` stores its linear layers."""
+def model_tensors(file, model):
+    """[(name, dims, type, bytes)] of a model. Norms of Gemma3 have their 1 added already."""
 
-    def dense(name, array):
-        half = array.astype("<f2")
-        assert (half == array).all(), f"{name} is not exact in F16"
-        return name, array.shape[::-1], Type.F16, half.tobytes()
+    def tensor(name, array, encode):
+        return f"{name}.weight", array.shape[::-1], *encode(array)
 
-    def norm(name, array):
-        return name, array.shape, Type.F32, array.astype("<f4").tobytes()
-
-    yield dense("token_embd.weight", model.embedding)
-    yield norm("output_norm.weight", model.norm)
+    yield tensor("token_embd", model.embedding, file.tables)
+    yield tensor("output_norm", model.norm, file.norms)
     if model.head is not model.embedding:
-        yield dense("output.weight", model.head)
+        yield tensor("output", model.head, file.tables)
+    rope = model.layers[0]["rope"]
+    if rope.get("rope_type") == "llama3":
+        plain = bitnet_numpy.frequencies({"rope_theta": rope["rope_theta"]}, model.head_dim)[0]
+        yield tensor("rope_freqs", bitnet_numpy.llama3_divisors(plain, rope), f32)
+    norms = {name: name for name in ("attn_norm", "ffn_norm", "attn_sub_norm", "ffn_sub_norm")}
+    norms |= {"q_norm": "attn_q_norm", "k_norm": "attn_k_norm"}
+    norms |= {"post_attn_norm": "post_attention_norm", "post_ffn_norm": "post_ffw_norm"}
     linears = {name: f"attn_{name}" for name in "qkv"} | {"o": "attn_output"}
     linears |= {name: f"ffn_{name}" for name in ("gate", "up", "down")}
     for i, layer in enumerate(model.layers):
-        for name in ("attn_norm", "ffn_norm", "attn_sub_norm", "ffn_sub_norm"):
-            if layer[name] is not None:
-                yield norm(f"blk.{i}.{name}.weight", layer[name])
+        for ours, theirs in norms.items():
+            if layer[ours] is not None:
+                yield tensor(f"blk.{i}.{theirs}", layer[ours], file.norms)
         for ours, theirs in linears.items():
-            trits = layer[ours].trits
-            if model.config["architectures"] == ["LlamaForCausalLM"] and ours in "qk":
-                trits = permute(trits, len(trits) // model.head_dim)
-            yield f"blk.{i}.{theirs}.weight", trits.shape[::-1], *encode[i](trits, layer[ours].scale)
+            weights = layer[ours].weights
+            if file.arch == "llama" and ours in "qk":
+                weights = permute(weights, len(weights) // model.head_dim)
+            yield tensor(f"blk.{i}.{theirs}", weights, file.linears[i])
+            if layer[ours].norm is not None:
+                yield tensor(f"blk.{i}.{theirs}_norm_in", layer[ours].norm, file.norms)
 
 
-def write_model(path, arch, model, encode, file_type):
-    config = model.config
+def write_model(path, file, model):
+    config, arch = model.config, file.arch
     u32, f32 = V.UINT32, V.FLOAT32
     metadata = {
         "general.architecture": (arch, V.STRING),
         "general.name": (path.stem, V.STRING),
-        "general.file_type": (file_type, u32),
+        "general.file_type": (file.file_type, u32),
         "general.quantization_version": (2, u32),
         f"{arch}.vocab_size": (config["vocab_size"], u32),
         f"{arch}.context_length": (config["max_position_embeddings"], u32),
@@ -166,12 +204,12 @@ def write_model(path, arch, model, encode, file_type):
         f"{arch}.block_count": (config["num_hidden_layers"], u32),
         f"{arch}.feed_forward_length": (config["intermediate_size"], u32),
         f"{arch}.rope.dimension_count": (model.head_dim, u32),
-        f"{arch}.rope.freq_base": (model.theta, f32),
+        f"{arch}.rope.freq_base": (model.layers[0]["rope"]["rope_theta"], f32),
         f"{arch}.attention.head_count": (model.heads, u32),
         f"{arch}.attention.head_count_kv": (model.kv_heads, u32),
         f"{arch}.attention.layer_norm_rms_epsilon": (model.eps, f32),
         "tokenizer.ggml.model": ("gpt2", V.STRING),
-        "tokenizer.ggml.pre": ("gpt-2", V.STRING),
+        "tokenizer.ggml.pre": (file.pre, V.STRING),
         "tokenizer.ggml.tokens": (TOKENS, V.STRING),
         "tokenizer.ggml.token_type": ([3] + [1] * (len(TOKENS) - 1), V.INT32),
         "tokenizer.ggml.merges": ([" ".join(m) for m in MERGES], V.STRING),
@@ -179,7 +217,10 @@ def write_model(path, arch, model, encode, file_type):
         "tokenizer.ggml.eos_token_id": (0, u32),
         "tokenizer.ggml.add_bos_token": (False, V.BOOL),
     }
-    path.write_bytes(gguf_bytes(metadata, list(model_tensors(model, encode))))
+    if model.head_dim * model.heads != config["hidden_size"]:
+        metadata |= {f"{arch}.attention.{part}_length": (model.head_dim, u32) for part in ("key", "value")}
+    metadata |= {key if key.startswith("tokenizer") else f"{arch}.{key}": value for key, value in file.metadata.items()}
+    path.write_bytes(gguf_bytes(metadata, list(model_tensors(file, model))))
 
 
 def gguf_bytes(metadata, tensors, alignment=32):
@@ -213,7 +254,7 @@ def gguf_bytes(metadata, tensors, alignment=32):
 
 
 def check_readable(path):
-    """The `gguf` package reads the file and finds the tensors of the right size (it does not know I2_S)."""
+    """The `gguf` package reads the file and finds the tensors of the right size. It knows only ggml's older types."""
     reader = gguf.GGUFReader(path)
     for tensor in reader.tensors:
         decoded = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
@@ -232,17 +273,13 @@ def main():
     write_encodings(encodings)
     print(encodings.name, encodings.stat().st_size, "bytes,", check_readable(encodings), "tensors")
 
+    check_golden()
     fixtures = args.crates / "tritwise/tests/fixtures"
     (fixtures / "gguf").mkdir(exist_ok=True)
-    tq_layers = [tq(Type.TQ1_0), tq(Type.TQ2_0)]
-    for folder, suffix, arch, encode, file_type in (
-        ("llama-bitlinear-divide", "i2_s", "llama", [i2_s, i2_s], 40),
-        ("bitnet-1bitllm", "i2_s", "bitnet", [i2_s, i2_s], 40),
-        ("bitnet-2b4t-offline", "tq", "bitnet-b1.58", tq_layers, 36),
-    ):
-        path = fixtures / "gguf" / f"{folder}.{suffix}.gguf"
-        write_model(path, arch, bitnet_numpy.Model(fixtures / folder), encode, file_type)
-        tensors = f"{check_readable(path)} tensors" if suffix != "i2_s" else ""
+    for file in MODELS:
+        path = fixtures / "gguf" / f"{file.folder}.{file.suffix}.gguf"
+        write_model(path, file, bitnet_numpy.Model(fixtures / file.folder))
+        tensors = f"{check_readable(path)} tensors" if file.suffix == "tq" else ""
         print(path.name, path.stat().st_size, "bytes", tensors)
 
 

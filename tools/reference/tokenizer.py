@@ -8,10 +8,20 @@ MERGES = [("t", "h")]
 VOCAB = len(TOKENS)
 
 
-def write_tokenizer(folder):
-    """Writes tokenizer.json and tokenizer_config.json. Token 0 is special; characters beyond ASCII have no token."""
+def write_tokenizer(folder, append_end=False):
+    """Writes tokenizer.json and tokenizer_config.json. Token 0 is special; characters beyond ASCII have no token.
+
+    With `append_end` every text ends with token 0, as the tokenizers of embedding models do it.
+    """
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     end = {"id": 0, "content": TOKENS[0], "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    text = {"Sequence": {"id": "A", "type_id": 0}}
+    template = {
+        "type": "TemplateProcessing",
+        "single": [text, {"SpecialToken": {"id": TOKENS[0], "type_id": 0}}],
+        "pair": [text, {"Sequence": {"id": "B", "type_id": 0}}, {"SpecialToken": {"id": TOKENS[0], "type_id": 0}}],
+        "special_tokens": {TOKENS[0]: {"id": TOKENS[0], "ids": [0], "tokens": [TOKENS[0]]}},
+    }
     tokenizer = {
         "version": "1.0",
         "truncation": None,
@@ -19,7 +29,7 @@ def write_tokenizer(folder):
         "added_tokens": [end | {"special": True}],
         "normalizer": None,
         "pre_tokenizer": byte_level,
-        "post_processor": None,
+        "post_processor": {"type": "Sequence", "processors": [byte_level, template]} if append_end else None,
         "decoder": byte_level,
         "model": {
             "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,

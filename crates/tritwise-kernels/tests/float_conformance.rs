@@ -156,7 +156,7 @@ fn gate_is_its_formula() {
                             x / (1.0 + e[0]) * up
                         }
                         Activation::GeluTanh => {
-                            let mut e = [-(x * (x * x).mul_add(0.071_354_81, 1.595_769_1))];
+                            let mut e = [-(x * (x * x).mul_add(0.071_354_814, 1.595_769_2))];
                             scalar().exp(&mut e);
                             x / (1.0 + e[0]) * up
                         }

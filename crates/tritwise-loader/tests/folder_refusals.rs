@@ -58,9 +58,24 @@ fn configuration() {
         ("more biases", with("mlp_bias", json!(true)), &["mlp_bias"]),
         ("experts", with("num_local_experts", json!(8)), &["num_local_experts", "8"]),
         ("sliding window", with("sliding_window", json!(16)), &["sliding_window", "16"]),
-        ("llama3 scaling", with("rope_scaling", llama3.clone()), &["rotary scaling", "llama3"]),
-        ("llama3 scaling, new", with("rope_parameters", llama3), &["rotary scaling", "llama3"]),
-        ("YaRN", with("rope_scaling", json!({"type": "yarn", "factor": 4})), &["rotary scaling", "yarn"]),
+        ("llama3 scaling", with("rope_scaling", llama3.clone()), &["accepted"]),
+        ("llama3 scaling, new", with("rope_parameters", llama3), &["accepted"]),
+        (
+            "llama3 scaling without factors",
+            with("rope_scaling", json!({"rope_type": "llama3", "factor": 8.0})),
+            &["llama3", "low_freq_factor"],
+        ),
+        ("a scaling of tomorrow", with("rope_scaling", json!({"rope_type": "longrope"})), &["longrope", "\"yarn\""]),
+        (
+            "YaRN with another magnitude",
+            with("rope_scaling", json!({"rope_type": "yarn", "factor": 4, "mscale": 2.0})),
+            &["mscale"],
+        ),
+        (
+            "YaRN",
+            with("rope_scaling", json!({"type": "yarn", "factor": 4})),
+            &["yarn", "original_max_position_embeddings"],
+        ),
         ("linear without factor", with("rope_scaling", json!({"type": "linear"})), &["factor"]),
         ("partly rotated", with("partial_rotary_factor", json!(0.5)), &["partial_rotary_factor", "0.5"]),
         (
@@ -73,7 +88,11 @@ fn configuration() {
         ("no method", quantization("quant_method", Json::Null), &["quant_method"]),
         ("another class", quantization("linear_class", json!("bitlinear2")), &["linear_class", "bitlinear2"]),
         ("another mode", quantization("quantization_mode", json!("later")), &["quantization_mode", "later", "online"]),
-        ("norms inside", quantization("use_rms_norm", json!(true)), &["use_rms_norm"]),
+        (
+            "norms inside that are missing",
+            quantization("use_rms_norm", json!(true)),
+            &["model.layers.0.self_attn.q_proj.rms_norm.weight", "missing"],
+        ),
         (
             "layers left out",
             quantization("modules_to_not_convert", json!(["lm_head", "model.layers.0"])),

@@ -109,8 +109,8 @@ fn activation_by_key_and_by_option() {
     let mut options = Options::default();
     options.activation = Some(Activation::SquaredRelu);
     assert_eq!(gguf.open_with(&options).unwrap().config().activation, Activation::SquaredRelu);
-    gguf.set("bitnet.hidden_activation", "gelu");
-    assert_refusals(vec![("gelu", gguf.refusal(), &["bitnet.hidden_activation", "gelu", "silu"])]);
+    gguf.set("bitnet.hidden_activation", "tanh");
+    assert_refusals(vec![("tanh", gguf.refusal(), &["bitnet.hidden_activation", "tanh", "silu"])]);
 }
 
 #[test]

@@ -192,10 +192,10 @@ fn tensors() {
             "rotary factors",
             after("llama", |gguf| {
                 let mut factors = [1.0; HEAD_DIM / 2];
-                factors[31] = 8.0;
+                factors[31] = -8.0;
                 gguf.add_tensor("rope_freqs.weight", &[HEAD_DIM as u64 / 2], types::F32, f32s(&factors));
             }),
-            &["rope_freqs.weight", "8", "Llama 3.1"],
+            &["rope_freqs.weight", "-8", "divided"],
         ),
         (
             "ordinary weights in a llama",
@@ -275,7 +275,8 @@ fn metadata() {
         ("negative epsilon", with_key("llama.attention.layer_norm_rms_epsilon", -1f32), &["epsilon is -1"]),
         ("rotary base 0", with_key("llama.rope.freq_base", 0f32), &["rotary base is 0"]),
         ("infinite rotary base", with_key("llama.rope.freq_base", f32::INFINITY), &["rotary base is inf"]),
-        ("YaRN", with_key("llama.rope.scaling.type", "yarn"), &["llama.rope.scaling.type", "yarn", "linear"]),
+        ("YaRN without factor", with_key("llama.rope.scaling.type", "yarn"), &["llama.rope.scaling.factor"]),
+        ("LongRoPE", with_key("llama.rope.scaling.type", "longrope"), &["llama.rope.scaling.type", "longrope", "yarn"]),
         ("linear without factor", with_key("llama.rope.scaling.type", "linear"), &["llama.rope.scaling.factor"]),
         ("sliding window", with_key("llama.attention.sliding_window", 16u32), &["llama.attention.sliding_window"]),
         ("attention scale", with_key("llama.attention.scale", 0.5f32), &["llama.attention.scale", "0.125"]),
@@ -292,7 +293,11 @@ fn metadata() {
             with_key("tokenizer.ggml.tokens", Value::from(["x"; 41].into_iter().collect::<tritwise_gguf::Strings>())),
             &["tokenizer.ggml.tokens", "41", "40 rows"],
         ),
-        ("another activation", with_key("llama.hidden_activation", "gelu"), &["llama.hidden_activation", "gelu"]),
+        (
+            "another activation",
+            with_key("llama.hidden_activation", "tanh"),
+            &["llama.hidden_activation", "tanh", "gelu"],
+        ),
     ]);
 }
 

@@ -25,16 +25,23 @@ const FOLDERS: [(&str, &str, f32); 7] = [
     ("llama-trilm", "logits.bin", WEIGHT_ONLY_TOLERANCE),
 ];
 
+/// Checkpoints whose graphs have more to them.
+const GRAPHS: [&str; 5] =
+    ["qwen3-embedding", "gemma3-embedding", "gemma3-embedding-full", "llama-rms-norm", "llama3-rope"];
+
 /// GGUF files written by the reference scripts, and the folder whose logits they must give.
-const GGUF: [(&str, &str); 3] = [
+const GGUF: [(&str, &str); 6] = [
     ("llama-bitlinear-divide.i2_s.gguf", "llama-bitlinear-divide"),
     ("bitnet-1bitllm.i2_s.gguf", "bitnet-1bitllm"),
     ("bitnet-2b4t-offline.tq.gguf", "bitnet-2b4t-offline"),
+    ("llama3-rope.i2_s.gguf", "llama3-rope"),
+    ("qwen3-embedding.i2_s.gguf", "qwen3-embedding"),
+    ("gemma3-embedding-full.i2_s.gguf", "gemma3-embedding-full"),
 ];
 
 #[test]
 fn folders_give_the_logits_of_transformers() {
-    for (name, reference, tolerance) in FOLDERS {
+    for (name, reference, tolerance) in FOLDERS.into_iter().chain(GRAPHS.map(|name| (name, "logits.bin", TOLERANCE))) {
         let folder = fixtures().join(name);
         let model = exact().open(&folder).unwrap_or_else(|e| panic!("{e}"));
         compare(

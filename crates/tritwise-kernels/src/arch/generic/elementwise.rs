@@ -41,8 +41,8 @@ fn silu<L: Lanes>(isa: L, x: L::F32) -> L::F32 {
 #[inline(always)]
 fn gelu_tanh<L: Lanes>(isa: L, x: L::F32) -> L::F32 {
     // 2 √(2/π), and 0.044715 times that.
-    const A: f32 = 1.595_769_1;
-    const B: f32 = 0.071_354_81;
+    const A: f32 = 1.595_769_2;
+    const B: f32 = 0.071_354_814;
     let u = isa.mul(x, isa.fma(isa.mul(x, x), isa.splat(B), isa.splat(A)));
     let e = exp(isa, isa.sub(isa.splat(-0.0), u));
     isa.div(x, isa.add(isa.splat(1.0), e))

@@ -22,6 +22,18 @@ pub enum Error {
     /// Text was given to a checkpoint that has no tokenizer.
     #[error("{0} has no tokenizer: use token ids (Session::push_tokens), or put tokenizer.json beside the weights")]
     NoTokenizer(String),
+    /// A checkpoint that was not made for embeddings, or does not say so.
+    #[error(
+        "{0} does not say how its vectors become a text's embedding: it is no embedding model, or lacks the key or \
+         1_Pooling/config.json that says it; choose with Model::embed_with"
+    )]
+    NoPooling(String),
+    /// A text to embed has no tokens.
+    #[error("text {index} is empty and the model asks for no token around it: leave it out")]
+    EmptyText {
+        /// Which of the texts.
+        index: usize,
+    },
     /// There is nothing to continue.
     #[error("the session is empty and the model has no beginning-of-text token: push some text first")]
     EmptyPrompt,

@@ -16,7 +16,8 @@
 //! [`Model`] is a checkpoint ready to run: shared, immutable, opened from a
 //! GGUF file or a Hugging Face folder, or refused with the reason. [`Session`]
 //! is one text in progress. [`Generation`] is an iterator over new text;
-//! dropping it, or setting a [`Cancel`] from another thread, stops it.
+//! dropping it, or setting a [`Cancel`] from another thread, stops it. [`Model::embed`]
+//! makes vectors of texts.
 //!
 //! A text's logits have the same bits on every instruction set, with every
 //! number of threads, and however the prompt is cut; with the same seed the
@@ -27,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod cancel;
+mod embedding;
 mod error;
 mod generation;
 mod model;
@@ -43,7 +45,7 @@ pub use session::Session;
 pub use tritwise_kernels::cpu::{HeadMode, KvType};
 pub use tritwise_model::Progress;
 pub use tritwise_sampling::Params;
-pub use tritwise_tensor::{Activation, Config, I2sLayout};
+pub use tritwise_tensor::{Activation, Config, I2sLayout, Inputs, Pooling};
 
 pub use tritwise_kernels as kernels;
 pub use tritwise_loader as loader;

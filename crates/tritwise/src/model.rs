@@ -9,7 +9,7 @@ use tritwise_kernels::CpuBackend;
 use tritwise_kernels::cpu::{HeadMode, KvType};
 use tritwise_loader::{Options, Source};
 use tritwise_model::Progress;
-use tritwise_tensor::{Activation, Checkpoint, Config, I2sLayout};
+use tritwise_tensor::{Activation, Checkpoint, Config, I2sLayout, Inputs};
 use tritwise_tokenizer::Tokenizer;
 
 use crate::{Error, Session};
@@ -66,6 +66,11 @@ impl Model {
     /// The checkpoint has none.
     pub fn tokenizer(&self) -> Result<&Tokenizer, Error> {
         self.inner.tokenizer()
+    }
+
+    /// The checkpoint as it was named when it was opened.
+    pub fn name(&self) -> &str {
+        &self.inner.name
     }
 
     /// The instruction set in use, by name.
@@ -188,6 +193,12 @@ impl ModelBuilder {
     /// GGUF files do not say it themselves.
     pub fn activation(mut self, activation: Activation) -> Self {
         self.options.activation = Some(activation);
+        self
+    }
+
+    /// What the model's linear layers are multiplied with, for files that imply the wrong one: see [`Inputs`].
+    pub fn inputs(mut self, inputs: Inputs) -> Self {
+        self.options.inputs = Some(inputs);
         self
     }
 

@@ -35,6 +35,7 @@ grep -q bitnet-b1.58 "$out/inspect"
     json isa read_gb_per_s int8_gmac_per_s load_s peak_rss_bytes weight_bytes bytes_per_token prefill decode
 "$bin/plot" --check
 "$bin/hello" >"$out/hello"
+"$bin/embed" --json 2>/dev/null | json query ranked
 printf 'Tell me a story.\n\n' | "$bin/chat" -n 16 >"$out/chat"
 "$bin/generate" --model "$out/reference" 2>"$out/err" && { echo "a text file was taken for a model"; exit 1; }
 cat "$out/err"

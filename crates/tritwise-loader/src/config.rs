@@ -51,6 +51,27 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
+/// What stands between `architecture`, as GGUF or config.json names it, and being run: known relatives that come
+/// with ternary or binary weights, and kinds of model that people try. Empty for a name that says nothing here.
+pub(crate) fn obstacle(architecture: &str) -> &'static str {
+    const MIXTURE: &str = ", a mixture of experts, which is not built";
+    let name = architecture.to_ascii_lowercase().replace(['_', '-', '.'], "");
+    let is = |names: &[&str]| names.iter().any(|known| name.starts_with(known));
+    if name.contains("moe") || is(&["maple", "mixtral"]) {
+        MIXTURE
+    } else if is(&["qwen35", "qwen3next"]) {
+        ", a hybrid of attention and gated delta nets, which is not built"
+    } else if is(&["minicpm"]) {
+        ", whose embeddings and residuals are scaled, which is not built"
+    } else if is(&["gemmaembedding", "bert", "modernbert", "nomicbert", "jinabert", "t5"]) {
+        ", an encoder that attends to later tokens, which is not built"
+    } else if is(&["mamba", "rwkv"]) {
+        ", a recurrent model, which is not built"
+    } else {
+        ""
+    }
+}
+
 fn check_scaling(scaling: &RopeScaling) -> Result<(), String> {
     let positive = |what: &str, value: f32| match value.is_finite() && value > 0.0 {
         true => Ok(()),

@@ -50,8 +50,9 @@ impl Reader<'_> {
             "gemma3" => Norms { heads: true, post: true, ..Norms::default() },
             other => {
                 return Err(file_error(format!(
-                    "is of architecture {other:?}, which is not supported; supported are bitnet-b1.58, bitnet-25, \
-                     bitnet, llama, qwen3 and gemma3 (with ternary or binary weights)"
+                    "is of architecture {other:?}{}; supported are bitnet-b1.58, bitnet-25, bitnet, llama, qwen3 and gemma3 \
+                     (with ternary or binary weights)",
+                    config::obstacle(other)
                 )));
             }
         };

@@ -194,11 +194,14 @@ fn family(file: &File) -> Result<Family, String> {
         (Some("LlamaForCausalLM"), _) | (None, Some("llama")) => Ok(Family::Llama),
         (Some("Qwen3ForCausalLM" | "Qwen3Model"), _) | (None, Some("qwen3")) => Ok(Family::Qwen3),
         (Some("Gemma3ForCausalLM" | "Gemma3TextModel"), _) | (None, Some("gemma3_text")) => Ok(Family::Gemma3),
-        (named, model_type) => Err(format!(
-            "is of architecture {:?}, which is not supported; supported are BitNetForCausalLM, BitnetForCausalLM, \
-             LlamaForCausalLM, Qwen3ForCausalLM and Gemma3ForCausalLM",
-            named.or(model_type).unwrap_or("(none)")
-        )),
+        (named, model_type) => {
+            let name = named.or(model_type).unwrap_or("(none)");
+            Err(format!(
+                "is of architecture {name:?}{}; supported are BitNetForCausalLM, BitnetForCausalLM, LlamaForCausalLM, \
+                 Qwen3ForCausalLM and Gemma3ForCausalLM",
+                config::obstacle(name)
+            ))
+        }
     }
 }
 

@@ -66,9 +66,7 @@ impl Reader<'_> {
         let vocab = match self.container.find(TOKEN_EMBEDDING) {
             Some(stored) if stored.shape.len() == 2 => stored.shape[0],
             _ => {
-                return Err(file_error(format!(
-                    "has no matrix {TOKEN_EMBEDDING}: it holds a vocabulary only, or is one part of a split model"
-                )));
+                return Err(file_error(format!("has no matrix {TOKEN_EMBEDDING}: it holds a vocabulary only")));
             }
         };
         let hidden = keys.required("embedding_length")?;
@@ -136,11 +134,6 @@ impl Reader<'_> {
         };
         if let Some((key, value)) = self.metadata.iter().find(|(key, _)| key.starts_with("prism.hadamard.")) {
             return refuse(key, value, "weights rotated by Hadamard transforms are not supported");
-        }
-        if let Some(value) = self.metadata.value("split.count")
-            && value.as_u64().is_none_or(|count| count > 1)
-        {
-            return refuse("split.count", value, "join the parts with llama.cpp's gguf-split --merge first");
         }
         for (key, neutral, why) in FOREIGN_KEYS {
             let key = format!("{architecture}.{key}");

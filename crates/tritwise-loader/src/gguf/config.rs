@@ -10,7 +10,7 @@ use tritwise_tensor::{
     SlidingWindow, TensorId,
 };
 
-use super::{OUTPUT, TOKEN_EMBEDDING, to_usize};
+use super::{OUTPUT, ROPE_DIVISORS, TOKEN_EMBEDDING, to_usize};
 use crate::container::Container;
 use crate::error::file_error;
 use crate::hf::yarn_magnitude;
@@ -168,7 +168,7 @@ impl Reader<'_> {
 
     /// `scaling`, or the divisors in `rope_freqs.weight`, which are Llama 3.1's rule spelled out.
     fn rope_divisors(&self, head_dim: usize, scaling: RopeScaling) -> Result<RopeScaling, CheckpointError> {
-        let Some(stored) = self.container.take("rope_freqs.weight") else {
+        let Some(stored) = self.container.take(ROPE_DIVISORS) else {
             return Ok(scaling);
         };
         self.container.check_shape(stored, &[head_dim / 2])?;

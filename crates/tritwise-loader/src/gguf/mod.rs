@@ -17,6 +17,9 @@ use crate::error::{file_error, io_error};
 use crate::source::FloatRule;
 use split::Part;
 
+pub(crate) use config::INPUTS;
+pub(crate) use encoding::{linear_type, table_type};
+
 /// The tensors and metadata of the GGUF file at `path`, and of the other parts where it is one of several.
 pub(crate) fn open(label: &str, path: &Path) -> Result<(Container, Header), CheckpointError> {
     let storage = bytes::map(path).map_err(|error| io_error(path, &error))?;
@@ -91,6 +94,8 @@ pub(crate) fn name(id: TensorId, norms: Norms) -> String {
     }
 }
 
+/// What rotary frequencies are divided by: not a weight, but a hyperparameter in a tensor.
+pub(crate) const ROPE_DIVISORS: &str = "rope_freqs.weight";
 pub(crate) const TOKEN_EMBEDDING: &str = "token_embd.weight";
 pub(crate) const OUTPUT: &str = "output.weight";
 

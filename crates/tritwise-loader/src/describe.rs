@@ -7,7 +7,7 @@ use tritwise_tensor::CheckpointError;
 use crate::container::Container;
 use crate::open::{Kind, kind_of};
 use crate::vocabulary::{Folder, Vocabulary};
-use crate::{bytes, error::io_error, gguf, hf};
+use crate::{gguf, hf};
 
 /// A checkpoint's files, metadata and tensors.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,8 +48,7 @@ pub fn describe(path: impl AsRef<Path>) -> Result<Description, CheckpointError> 
     let label = path.display().to_string();
     match kind_of(path)? {
         Kind::Gguf => {
-            let file = bytes::map(path).map_err(|error| io_error(path, &error))?;
-            let (container, header) = gguf::read(&label, file)?;
+            let (container, header) = gguf::open(&label, path)?;
             let architecture = header.metadata().value("general.architecture").and_then(|value| value.as_str());
             let architecture = architecture.map(str::to_owned);
             let format = gguf_format(header.version());

@@ -21,6 +21,17 @@ pub(crate) fn io_error(path: &Path, error: &io::Error) -> CheckpointError {
     file_error(&path.display().to_string(), format_args!("cannot be read: {error}"))
 }
 
+/// The file or folder at `path` could not be written.
+pub(crate) fn unwritten(path: &Path, error: &io::Error) -> CheckpointError {
+    let label = path.display().to_string();
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            file_error(&label, "is there already, perhaps from a run that was interrupted; delete it")
+        }
+        _ => file_error(&label, format_args!("cannot be written: {error}")),
+    }
+}
+
 /// A name from a file, fit for a terminal: control characters escaped, and not longer than a line or two.
 pub(crate) fn printable(name: &str) -> String {
     const MOST: usize = 150;

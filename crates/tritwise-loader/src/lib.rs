@@ -33,7 +33,7 @@ mod open;
 mod source;
 mod vocabulary;
 
-pub use convert::{Conversion, Progress, Stage, convert, verify, write_gguf};
+pub use convert::{Conversion, Progress, Stage, convert, verify, write, write_gguf};
 pub use describe::{Description, TensorDescription, describe};
 pub use open::{Options, open, open_bytes};
 pub use source::Source;

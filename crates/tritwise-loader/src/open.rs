@@ -5,9 +5,10 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use tritwise_tensor::{Activation, CheckpointError, I2sLayout, Inputs, Storage};
+use tritwise_gguf::Header;
+use tritwise_tensor::{Activation, CheckpointError, I2sLayout, Inputs};
 
-use crate::bytes;
+use crate::container::Container;
 use crate::describe::gguf_format;
 use crate::error::{file_error, io_error};
 use crate::source::{Linear, Names, Source};
@@ -26,7 +27,8 @@ pub struct Options {
     pub inputs: Option<Inputs>,
 }
 
-/// Opens the checkpoint at `path`: a GGUF file, a Hugging Face folder, or a `.safetensors` file in one.
+/// Opens the checkpoint at `path`: a GGUF file, any part of a split one, a Hugging Face folder, or a `.safetensors`
+/// file in one.
 ///
 /// Files are mapped into memory, not read: opening takes milliseconds, and weights are paged in
 /// when they are first used. In return a file must not be changed or cut short while it is open,
@@ -47,8 +49,8 @@ pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Source, Checkpo
     let label = path.display().to_string();
     match kind_of(path)? {
         Kind::Gguf => {
-            let file = bytes::map(path).map_err(|error| io_error(path, &error))?;
-            open_gguf(&label, file, options)
+            let (container, header) = gguf::open(&label, path)?;
+            understand(container, header, options)
         }
         Kind::Folder => hf::open(&label, path, options),
     }
@@ -59,11 +61,11 @@ pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Source, Checkpo
 /// # Errors
 /// As [`open`].
 pub fn open_bytes(name: &str, bytes: Vec<u8>, options: &Options) -> Result<Source, CheckpointError> {
-    open_gguf(name, Arc::new(bytes), options)
+    let (container, header) = gguf::read(name, Arc::new(bytes))?;
+    understand(container, header, options)
 }
 
-fn open_gguf(label: &str, storage: Arc<dyn Storage>, options: &Options) -> Result<Source, CheckpointError> {
-    let (container, header) = gguf::read(label, storage)?;
+fn understand(container: Container, header: Header, options: &Options) -> Result<Source, CheckpointError> {
     let (config, floats) = gguf::understand(&container, header.metadata(), options)?;
     Ok(Source {
         container,

@@ -23,7 +23,7 @@ pub(crate) enum Vocabulary {
 /// The small files of a Hugging Face folder.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     /// `config.json`; among much else, ids of special tokens.
     pub(crate) config: Value,
     /// `tokenizer.json`: the tokenizer itself.
@@ -63,6 +63,15 @@ impl Folder {
         self.path.join("tokenizer.json").display().to_string()
     }
 
+    /// Builds the tokenizer; `None` if the folder has none.
+    pub(crate) fn tokenizer(&self) -> Result<Option<Tokenizer>, CheckpointError> {
+        let Some(tokenizer) = &self.tokenizer else {
+            return Ok(None);
+        };
+        let tokenizer = Tokenizer::from_json(tokenizer, &self.special_tokens());
+        tokenizer.map(Some).map_err(|error| file_error(&self.tokenizer_label(), error))
+    }
+
     fn special_tokens(&self) -> SpecialTokens {
         let configs = [&self.generation_config, &self.config];
         let bos_text = text(&self.tokenizer_config["bos_token"]);
@@ -77,7 +86,8 @@ impl Folder {
         }
     }
 
-    fn chat_template(&self) -> Option<&str> {
+    /// The Jinja template that turns a conversation into text.
+    pub(crate) fn chat_template(&self) -> Option<&str> {
         let named = |template: &Value| template["name"] == "default";
         let value = match &self.tokenizer_config["chat_template"] {
             Value::Array(several) => &several.iter().find(|&template| named(template))?["template"],
@@ -108,14 +118,18 @@ impl Vocabulary {
                 let vocab = gguf_vocab(header.metadata()).map_err(|error| file_error(label, error))?;
                 Tokenizer::from_gguf(vocab).map(Some).map_err(|error| file_error(label, error))
             }
-            Self::Folder(folder) => {
-                let Some(tokenizer) = &folder.tokenizer else {
-                    return Ok(None);
-                };
-                let label = folder.tokenizer_label();
-                let tokenizer = Tokenizer::from_json(tokenizer, &folder.special_tokens());
-                tokenizer.map(Some).map_err(|error| file_error(&label, error))
+            Self::Folder(folder) => folder.tokenizer(),
+        }
+    }
+
+    /// The tokenizer of a GGUF file as a `tokenizer.json`; `None` if it has none.
+    pub(crate) fn to_json(&self, label: &str) -> Result<Option<String>, CheckpointError> {
+        match self {
+            Self::Gguf(header) if header.metadata().value("tokenizer.ggml.model").is_some() => {
+                let vocab = gguf_vocab(header.metadata()).map_err(|error| file_error(label, error))?;
+                vocab.to_json().map(Some).map_err(|error| file_error(label, error))
             }
+            _ => Ok(None),
         }
     }
 

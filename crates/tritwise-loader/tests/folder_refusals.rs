@@ -88,11 +88,7 @@ fn configuration() {
         ("no method", quantization("quant_method", Json::Null), &["quant_method"]),
         ("another class", quantization("linear_class", json!("bitlinear2")), &["linear_class", "bitlinear2"]),
         ("another mode", quantization("quantization_mode", json!("later")), &["quantization_mode", "later", "online"]),
-        (
-            "norms inside that are missing",
-            quantization("use_rms_norm", json!(true)),
-            &["model.layers.0.self_attn.q_proj.rms_norm.weight", "missing"],
-        ),
+        ("norms inside", quantization("use_rms_norm", json!(true)), &["norms inside the linear layers", "sub-norms"]),
         (
             "layers left out",
             quantization("modules_to_not_convert", json!(["lm_head", "model.layers.0"])),

@@ -44,6 +44,34 @@ pub enum Ternarize {
 }
 
 impl TernaryEncoding {
+    /// Every encoding that is written, one of each [`name`](Self::name): I2_S in the layout of all published files,
+    /// floats as `{-s, 0, +s}`.
+    pub const WRITABLE: [Self; 8] = [
+        Self::I2S(I2sLayout::A),
+        Self::Tq1_0,
+        Self::Tq2_0,
+        Self::Base3,
+        Self::HfPacked,
+        Self::Float(FloatKind::F32, Ternarize::Exact),
+        Self::Float(FloatKind::F16, Ternarize::Exact),
+        Self::Float(FloatKind::Bf16, Ternarize::Exact),
+    ];
+
+    /// The encoding of [`WRITABLE`](Self::WRITABLE) with that name, in upper or lower case and with `-` for a space.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let name = name.replace('-', " ");
+        Self::WRITABLE.into_iter().find(|encoding| encoding.name().eq_ignore_ascii_case(&name))
+    }
+
+    /// `scale` as a matrix in this encoding keeps it: rounded, where scales are not kept as `f32`.
+    pub fn stored_scale(self, scale: f32) -> f32 {
+        match self {
+            Self::Tq1_0 | Self::Tq2_0 => FloatKind::F16.round(scale),
+            Self::Float(kind, _) => kind.round(scale),
+            Self::I2S(_) | Self::Base3 | Self::HfPacked => scale,
+        }
+    }
+
     /// The encoding's usual name, such as `I2_S` or `TQ1_0`.
     pub fn name(self) -> &'static str {
         match self {

@@ -11,9 +11,10 @@ use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimi
 
 use crate::bpe::{Bpe, Order};
 use crate::normalize::Normalizers;
+use crate::pre::{self, Rule};
 use crate::tokenizer::{Control, END_NAMES, Parts};
 use crate::vocabulary::{Kind, SPACE, Spelling, Vocabulary, byte_token};
-use crate::{Error, Tokenizer, pre};
+use crate::{Error, Tokenizer};
 
 /// The `tokenizer.ggml.*` values of a GGUF file; an absent key is `None` or empty.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -78,22 +79,7 @@ impl Tokenizer {
 }
 
 fn byte_level(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
-    let llama3 = is_llama3(&vocab.tokens);
-    let rule = match &vocab.pre {
-        Some(name) => pre::rule(name).ok_or_else(|| Error::Pre(name.clone()))?,
-        None if llama3 => pre::rule("llama-bpe").ok_or(Error::MissingPre)?,
-        None => return Err(Error::MissingPre),
-    };
-    let mut kinds = kinds(&vocab)?;
-    // Control tokens that the file calls text: no merge leads to them, and they are named like an end.
-    let merged = |text: &str| vocab.merges.iter().any(|merge| merge.len() == text.len() + 1 && is_split(merge, text));
-    for (id, (text, kind)) in vocab.tokens.iter().zip(&mut kinds).enumerate() {
-        let named = END_NAMES.contains(&text.as_str()) && !merged(text);
-        let reserved = llama3 && id >= LLAMA3_BASE && text.starts_with("<|") && text.ends_with("|>");
-        if *kind == Kind::Normal && (named || reserved) {
-            *kind = Kind::Special;
-        }
-    }
+    let (rule, kinds) = byte_level_kinds(&vocab)?;
     // A vocabulary of single bytes has none; in any other the table is lost, and text would fall to pieces.
     let merged = |(text, kind): (&String, &Kind)| *kind == Kind::Normal && text.chars().nth(1).is_some();
     if vocab.merges.is_empty() && vocab.tokens.iter().zip(&kinds).any(merged) {
@@ -126,17 +112,7 @@ fn byte_level(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
 }
 
 fn sentence_piece(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
-    let mut kinds = kinds(&vocab)?;
-    for (text, kind) in vocab.tokens.iter().zip(&mut kinds) {
-        if *kind == Kind::Normal && END_NAMES.contains(&text.as_str()) {
-            *kind = Kind::Special;
-        }
-    }
-    // llama.cpp's defaults for this model.
-    let present = |id: u32| Some(id).filter(|&id| kinds.get(id as usize) == Some(&Kind::Special));
-    vocab.unknown = vocab.unknown.or_else(|| present(0));
-    vocab.bos = vocab.bos.or_else(|| present(1));
-    vocab.eos = vocab.eos.or_else(|| present(2));
+    let kinds = sentence_piece_kinds(&mut vocab)?;
     let control = control(&vocab, &kinds, true)?;
 
     let tokens = std::mem::take(&mut vocab.tokens).into_iter().zip(kinds).collect();
@@ -160,6 +136,43 @@ fn sentence_piece(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
         control,
     }
     .assemble()
+}
+
+/// How a byte-level vocabulary splits text, and what its tokens are for.
+pub(crate) fn byte_level_kinds(vocab: &GgufVocab) -> Result<(Rule, Vec<Kind>), Error> {
+    let llama3 = is_llama3(&vocab.tokens);
+    let rule = match &vocab.pre {
+        Some(name) => pre::rule(name).ok_or_else(|| Error::Pre(name.clone()))?,
+        None if llama3 => pre::rule("llama-bpe").ok_or(Error::MissingPre)?,
+        None => return Err(Error::MissingPre),
+    };
+    let mut kinds = kinds(vocab)?;
+    // Control tokens that the file calls text: no merge leads to them, and they are named like an end.
+    let merged = |text: &str| vocab.merges.iter().any(|merge| merge.len() == text.len() + 1 && is_split(merge, text));
+    for (id, (text, kind)) in vocab.tokens.iter().zip(&mut kinds).enumerate() {
+        let named = END_NAMES.contains(&text.as_str()) && !merged(text);
+        let reserved = llama3 && id >= LLAMA3_BASE && text.starts_with("<|") && text.ends_with("|>");
+        if *kind == Kind::Normal && (named || reserved) {
+            *kind = Kind::Special;
+        }
+    }
+    Ok((rule, kinds))
+}
+
+/// What the tokens of a SentencePiece vocabulary are for; the ids of its control tokens are filled in.
+pub(crate) fn sentence_piece_kinds(vocab: &mut GgufVocab) -> Result<Vec<Kind>, Error> {
+    let mut kinds = kinds(vocab)?;
+    for (text, kind) in vocab.tokens.iter().zip(&mut kinds) {
+        if *kind == Kind::Normal && END_NAMES.contains(&text.as_str()) {
+            *kind = Kind::Special;
+        }
+    }
+    // llama.cpp's defaults for this model.
+    let present = |id: u32| Some(id).filter(|&id| kinds.get(id as usize) == Some(&Kind::Special));
+    vocab.unknown = vocab.unknown.or_else(|| present(0));
+    vocab.bos = vocab.bos.or_else(|| present(1));
+    vocab.eos = vocab.eos.or_else(|| present(2));
+    Ok(kinds)
 }
 
 /// Whether the tokens are Llama 3's, which the official BitNet 2B file uses without saying so.
@@ -195,7 +208,7 @@ fn kinds(vocab: &GgufVocab) -> Result<Vec<Kind>, Error> {
     vocab.tokens.iter().zip(&vocab.token_types).zip(0u32..).map(kind).collect()
 }
 
-fn control(vocab: &GgufVocab, kinds: &[Kind], add_bos: bool) -> Result<Control, Error> {
+pub(crate) fn control(vocab: &GgufVocab, kinds: &[Kind], add_bos: bool) -> Result<Control, Error> {
     let tokens = vocab.tokens.len();
     let roles = [
         ("bos", vocab.bos),
@@ -240,7 +253,7 @@ fn added(vocabulary: &Vocabulary) -> Vec<AddedToken> {
 }
 
 /// The halves of `left right`: split at the first space after the first character, which may itself be a space.
-fn halves(index: usize, merge: &str) -> Result<(&str, &str), Error> {
+pub(crate) fn halves(index: usize, merge: &str) -> Result<(&str, &str), Error> {
     let first = merge.chars().next().map_or(0, char::len_utf8);
     let space = merge[first..].find(' ').map(|at| first + at);
     let pair = space.map(|at| (&merge[..at], &merge[at + 1..]));

@@ -19,6 +19,7 @@
 mod alphabet;
 mod bpe;
 mod error;
+mod export;
 mod gguf;
 mod json;
 mod limits;

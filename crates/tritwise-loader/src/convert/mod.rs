@@ -1,21 +1,29 @@
-//! From any checkpoint to a GGUF file.
+//! From any checkpoint to a GGUF file or a Hugging Face folder.
 
+mod ahead;
+mod config_json;
+mod folder;
+mod graph;
 mod metadata;
+mod pieces;
 mod plan;
 mod tokenizer;
 mod verify;
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 
-use tritwise_gguf::{TensorData, WriteError, Writer};
-use tritwise_tensor::{Checkpoint, CheckpointError, DenseEncoding, I2sLayout, Scales, TernaryEncoding};
+use tritwise_gguf::{WriteError, Writer};
+use tritwise_tensor::{Checkpoint, CheckpointError, DenseEncoding, I2sLayout, TernaryEncoding};
 
 use crate::Options;
-use crate::error::{file_error, io_error, tensor_error};
+use crate::error::{file_error, unwritten};
+use crate::gguf;
 use crate::source::Source;
-use plan::{Kind, Plan, Planned};
+use crate::vocabulary::Vocabulary;
+use graph::Container;
+use plan::{Kind, Plan};
 
 pub use verify::verify;
 
@@ -23,16 +31,20 @@ pub use verify::verify;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Conversion {
-    /// For the linear layers: I2_S in layout A, which holds any scale exactly; TQ1_0 or TQ2_0, which round scales to
-    /// F16 and hold only layers whose inputs are a multiple of 256. (bitnet.cpp's kernels misread I2_S where the inputs
-    /// are no multiple of 128; this project reads it at any width.) BASE3, this project's own and no other's, is the
-    /// smallest, and the one to open in place.
+    /// For the linear layers, one of [`TernaryEncoding::WRITABLE`]; it decides what is written.
+    /// [`HfPacked`](TernaryEncoding::HfPacked) makes a Hugging Face folder, all others a GGUF file.
+    ///
+    /// I2_S holds any scale exactly; TQ1_0 and TQ2_0 round scales to F16 and hold only layers whose inputs are a
+    /// multiple of 256. (bitnet.cpp's kernels misread I2_S where the inputs are no multiple of 128; this project reads
+    /// it at any width.) BASE3, this project's own and no other's, is the smallest, and the one to open in place.
+    ///
+    /// Master weights, `Float(kind, Absmean)`, are written to a folder too, where the checkpoint has them.
     pub linear: TernaryEncoding,
-    /// For the token embedding; `None` keeps the checkpoint's own.
+    /// For the token embedding; `None` keeps the checkpoint's own (in a folder, F32 for Q8_0 and Q6_K).
     pub embedding: Option<DenseEncoding>,
-    /// For the output head of an untied model; `None` keeps the checkpoint's own.
+    /// For the output head of an untied model; `None` likewise.
     pub head: Option<DenseEncoding>,
-    /// The model's name (`general.name`); `None` keeps that of a GGUF file.
+    /// The model's name (`general.name` of a GGUF file); `None` keeps that of a GGUF file.
     pub name: Option<String>,
     /// Leave the tokenizer out, where it cannot be carried over.
     pub without_tokenizer: bool,
@@ -55,10 +67,10 @@ impl Default for Conversion {
 pub struct Progress {
     /// What is being done.
     pub stage: Stage,
-    /// Tensors done in this stage.
-    pub done: usize,
-    /// Tensors in all.
-    pub total: usize,
+    /// Weights done in this stage.
+    pub done: u64,
+    /// Weights in all.
+    pub total: u64,
 }
 
 /// The stages of a conversion.
@@ -66,72 +78,181 @@ pub struct Progress {
 pub enum Stage {
     /// Tensors are written.
     Write,
-    /// The written file is compared with the source.
+    /// What was written is compared with the source.
     Verify,
 }
 
-/// Converts `source` to a GGUF file at `to`, and compares every weight of the result with the source.
+/// Converts `source` to a GGUF file or a folder at `to`, and compares every weight of the result with the source.
 ///
-/// The file appears under its name only when the comparison has succeeded; until then it is
-/// `to` with `.partial` appended. At most one tensor is in memory at a time.
+/// The result appears under its name only when the comparison has succeeded; until then it is `to` with `.partial`
+/// appended. A file that is there already is replaced, a folder is not.
 ///
-/// The architecture written is `bitnet-b1.58` (sub-norms and squared ReLU), `bitnet` (sub-norms and SiLU)
-/// or `llama`. For `llama`, rows of the query and key layers are put into the
-/// interleaved order that the architecture's rotary embedding expects.
+/// Tensors pass through memory in pieces that together take at most 512 MB, or one linear layer where that is more;
+/// what is read of a mapped file is given back at once.
+///
+/// In a GGUF file the architecture is `bitnet-b1.58` (sub-norms and squared ReLU), `bitnet` (sub-norms and SiLU), `llama`,
+/// `qwen3` or `gemma3`; in a folder, transformers' BitNet, Llama, Qwen3 or Gemma 3. Where the two disagree about the
+/// pairs that a rotary embedding turns, the rows of the query and key layers change places.
 ///
 /// # Errors
-/// A tensor or the tokenizer cannot be carried over, the file cannot be written, or the
-/// comparison fails.
+/// The graph, a tensor or the tokenizer cannot be carried over, the result cannot be written, or the comparison fails.
 pub fn convert(
     source: &Source,
     to: impl AsRef<Path>,
     conversion: &Conversion,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), CheckpointError> {
-    let to = to.as_ref();
-    let mut partial = to.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = Path::new(&partial);
-    let file = File::create(partial).map_err(|error| io_error(partial, &error))?;
-    let done = write_gguf(source, BufWriter::with_capacity(1 << 20, file), conversion, progress)
-        .and_then(|file| file.into_inner().map_err(|error| io_error(partial, error.error())))
-        .and_then(|file| file.sync_all().map_err(|error| io_error(partial, &error)))
-        .and_then(|()| crate::open(partial, &Options::default()))
-        .and_then(|written| verify(source, &written, conversion, progress))
-        .and_then(|()| std::fs::rename(partial, to).map_err(|error| io_error(to, &error)));
-    if done.is_err() {
-        // What failed is worth reporting; that a useless file remains is not.
-        let _ = std::fs::remove_file(partial);
-    }
-    done
+    create(&Input::of(source), to.as_ref(), conversion, progress, &mut |partial, progress| {
+        verify(source, &crate::open(partial, &Options::default())?, conversion, progress)
+    })
+}
+
+/// Writes `weights`, from whatever made them, to a GGUF file or a folder at `to`: as [`convert`], but without a
+/// tokenizer, and without the comparison.
+///
+/// # Errors
+/// As [`convert`].
+pub fn write(
+    weights: &dyn Checkpoint,
+    to: impl AsRef<Path>,
+    conversion: &Conversion,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), CheckpointError> {
+    let input = Input { label: "the checkpoint", weights, vocabulary: None };
+    create(&input, to.as_ref(), conversion, progress, &mut |_, _| Ok(()))
 }
 
 /// Writes `source` to `sink` as a GGUF file, without the comparison of [`convert`]; returns the sink.
 ///
 /// # Errors
-/// A tensor or the tokenizer cannot be carried over, or the sink fails.
+/// A tensor or the tokenizer cannot be carried over, the encoding is not one of GGUF, or the sink fails.
 pub fn write_gguf<W: Write>(
     source: &Source,
     sink: W,
     conversion: &Conversion,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<W, CheckpointError> {
-    let plan = Plan::new(source, conversion)?;
+    let input = Input::of(source);
+    let plan = Plan::new(&input, conversion)?;
+    match plan.graph.container {
+        Container::Gguf => gguf_file(&input, &plan, sink, conversion, progress),
+        Container::Folder(_) => Err(file_error(
+            source.name(),
+            format_args!("cannot be written to one file as {}, which makes a folder", conversion.linear),
+        )),
+    }
+}
+
+/// What is converted.
+pub(crate) struct Input<'a> {
+    /// How errors name it.
+    label: &'a str,
+    weights: &'a dyn Checkpoint,
+    /// `None` for weights alone.
+    vocabulary: Option<&'a Vocabulary>,
+}
+
+impl<'a> Input<'a> {
+    fn of(source: &'a Source) -> Self {
+        Self { label: source.name(), weights: source, vocabulary: Some(&source.vocabulary) }
+    }
+}
+
+/// What follows the writing, with what was written.
+type Then<'a> = dyn FnMut(&Path, &mut dyn FnMut(Progress)) -> Result<(), CheckpointError> + 'a;
+
+/// Writes `to` under another name, and gives it its own if `then` agrees.
+fn create(
+    input: &Input<'_>,
+    to: &Path,
+    conversion: &Conversion,
+    progress: &mut dyn FnMut(Progress),
+    then: &mut Then<'_>,
+) -> Result<(), CheckpointError> {
+    let plan = Plan::new(input, conversion)?;
+    let mut partial = to.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    match plan.graph.container {
+        Container::Gguf => {
+            let file = File::create(&partial).map_err(|error| unwritten(&partial, &error))?;
+            let sink = BufWriter::with_capacity(1 << 20, file);
+            let done = gguf_file(input, &plan, sink, conversion, progress)
+                .and_then(|file| finish(file, &partial))
+                .and_then(|()| then(&partial, progress))
+                .and_then(|()| fs::rename(&partial, to).map_err(|error| unwritten(to, &error)));
+            if done.is_err() {
+                // What failed is worth reporting; that a useless file remains is not.
+                let _ = fs::remove_file(&partial);
+            }
+            done
+        }
+        Container::Folder(_) => {
+            refuse_existing(to)?;
+            // Also what an interrupted run left; only a folder made here is ever deleted.
+            fs::create_dir(&partial).map_err(|error| unwritten(&partial, &error))?;
+            let done = folder::write(input, &plan, &partial, conversion, progress)
+                .and_then(|()| then(&partial, progress))
+                .and_then(|()| {
+                    let _ = fs::remove_dir(to);
+                    fs::rename(&partial, to).map_err(|error| unwritten(to, &error))
+                });
+            if done.is_err() {
+                let _ = fs::remove_dir_all(&partial);
+            }
+            done
+        }
+    }
+}
+
+/// Flushes what was written, to the disk.
+fn finish(file: BufWriter<File>, path: &Path) -> Result<(), CheckpointError> {
+    let file = file.into_inner().map_err(|error| unwritten(path, error.error()))?;
+    file.sync_all().map_err(|error| unwritten(path, &error))
+}
+
+/// A folder is made anew: what is in one already would be taken for a part of the checkpoint.
+fn refuse_existing(to: &Path) -> Result<(), CheckpointError> {
+    let empty = match fs::read_dir(to) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    match empty {
+        true => Ok(()),
+        false => Err(file_error(
+            &to.display().to_string(),
+            "is there already, and not an empty folder; name one that is not there",
+        )),
+    }
+}
+
+fn gguf_file<W: Write>(
+    input: &Input<'_>,
+    plan: &Plan<'_>,
+    sink: W,
+    conversion: &Conversion,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<W, CheckpointError> {
     let mut writer = Writer::new();
-    metadata::write(source, conversion, &plan, &mut writer)?;
+    metadata::write(input, conversion, plan, &mut writer)?;
     for tensor in &plan.tensors {
-        writer
-            .tensor(&tensor.name, &tensor.dims(), tensor.type_id(), tensor.bytes as u64)
-            .map_err(|error| file_error(OUTPUT, error))?;
+        let (type_id, dims) = match &tensor.kind {
+            Kind::Norm(_) | Kind::Divisors(_) => (Some(tritwise_gguf::types::F32), vec![tensor.cols as u64]),
+            Kind::Table(.., encoding) => (Some(gguf::table_type(*encoding)), matrix_dims(tensor)),
+            Kind::Linear(_, encoding) => (gguf::linear_type(*encoding), matrix_dims(tensor)),
+        };
+        let type_id = type_id.ok_or_else(|| file_error(OUTPUT, "has no number for this encoding"))?;
+        writer.tensor(&tensor.name, &dims, type_id, tensor.bytes as u64).map_err(|error| file_error(OUTPUT, error))?;
     }
-    let mut output = Output { source, data: writer.start(sink).map_err(write_error)? };
-    for (done, tensor) in plan.tensors.iter().enumerate() {
-        progress(Progress { stage: Stage::Write, done, total: plan.tensors.len() });
-        output.write(tensor)?;
-    }
-    progress(Progress { stage: Stage::Write, done: plan.tensors.len(), total: plan.tensors.len() });
-    source.finish()?;
-    output.data.finish().map_err(write_error)
+    let mut data = writer.start(sink).map_err(write_error)?;
+    let mut meter = Meter::new(plan, progress);
+    pieces::write(input, plan, &mut meter, |tensor, bytes| data.append(&tensor.name, bytes).map_err(write_error))?;
+    data.finish().map_err(write_error)
+}
+
+/// Fastest dimension first.
+fn matrix_dims(tensor: &plan::Planned<'_>) -> Vec<u64> {
+    vec![tensor.cols as u64, tensor.rows as u64]
 }
 
 /// How errors name what is being written.
@@ -141,77 +262,27 @@ fn write_error(error: WriteError) -> CheckpointError {
     file_error(OUTPUT, error)
 }
 
-struct Output<'a, W> {
-    source: &'a Source,
-    data: TensorData<W>,
+/// Counts the weights that are done.
+struct Meter<'a> {
+    progress: &'a mut dyn FnMut(Progress),
+    stage: Stage,
+    done: u64,
+    total: u64,
 }
 
-impl<W: Write> Output<'_, W> {
-    fn write(&mut self, tensor: &Planned) -> Result<(), CheckpointError> {
-        match tensor.kind {
-            Kind::Vector => {
-                let values = self.source.vector(tensor.id, tensor.cols)?;
-                let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                self.append(tensor, &bytes)
-            }
-            Kind::Table(encoding) => self.write_table(tensor, encoding),
-            Kind::Linear(encoding) => self.write_linear(tensor, encoding),
-        }
+impl<'a> Meter<'a> {
+    fn new(plan: &Plan<'_>, progress: &'a mut dyn FnMut(Progress)) -> Self {
+        let total = plan.tensors.iter().map(|tensor| (tensor.rows * tensor.cols) as u64).sum();
+        Self { progress, stage: Stage::Write, done: 0, total }
     }
 
-    fn write_table(&mut self, tensor: &Planned, encoding: DenseEncoding) -> Result<(), CheckpointError> {
-        let table = self.source.dense(tensor.id, tensor.rows, tensor.cols)?;
-        if table.encoding() == encoding {
-            return self.append(tensor, table.bytes());
-        }
-        // A whole table of floats can take gigabytes; rows are encoded independently.
-        let rows_at_once = (CHUNK / tensor.cols).max(1);
-        let mut values = vec![0.0; rows_at_once * tensor.cols];
-        for first in (0..tensor.rows).step_by(rows_at_once) {
-            let rows = rows_at_once.min(tensor.rows - first);
-            let chunk = &mut values[..rows * tensor.cols];
-            for (row, out) in chunk.chunks_exact_mut(tensor.cols).enumerate() {
-                table.read_row(first + row, out);
-            }
-            let bytes =
-                encoding.encode(chunk, rows, tensor.cols).map_err(|error| tensor_error(OUTPUT, &tensor.name, error))?;
-            self.append(tensor, &bytes)?;
-        }
-        Ok(())
+    fn start(&mut self, stage: Stage) {
+        (self.stage, self.done) = (stage, 0);
+        self.advance(0);
     }
 
-    fn write_linear(&mut self, tensor: &Planned, encoding: TernaryEncoding) -> Result<(), CheckpointError> {
-        let &Planned { id, rows, cols, .. } = tensor;
-        let matrix = self.source.ternary(id, rows, cols)?;
-        let mut trits = vec![0; rows * cols];
-        for (row, out) in trits.chunks_exact_mut(cols).enumerate() {
-            matrix.read_row(tensor.source_row(row), out);
-        }
-        let scales = permute(matrix.scales(), tensor);
-        let bytes = encoding.encode(&trits, rows, cols, &scales).map_err(|error| {
-            tensor_error(self.source.name(), &tensor.name, format_args!("{error}; convert to another encoding"))
-        })?;
-        self.append(tensor, &bytes)
-    }
-
-    fn append(&mut self, tensor: &Planned, bytes: &[u8]) -> Result<(), CheckpointError> {
-        self.data.append(&tensor.name, bytes).map_err(write_error)
-    }
-}
-
-/// Values of a table that are encoded at once.
-const CHUNK: usize = 1 << 20;
-
-/// The scales of the rows as they are written.
-fn permute(scales: &Scales, tensor: &Planned) -> Scales {
-    let rows = || (0..tensor.rows).map(|row| tensor.source_row(row));
-    match scales {
-        Scales::Tensor(scale) => Scales::Tensor(*scale),
-        Scales::Rows(values) => Scales::Rows(rows().map(|row| values[row]).collect()),
-        Scales::Groups { cols, values } => {
-            let groups = tensor.cols / cols;
-            let values = rows().flat_map(|row| &values[row * groups..][..groups]).copied().collect();
-            Scales::Groups { cols: *cols, values }
-        }
+    fn advance(&mut self, weights: u64) {
+        self.done += weights;
+        (self.progress)(Progress { stage: self.stage, done: self.done, total: self.total });
     }
 }

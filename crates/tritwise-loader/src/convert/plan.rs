@@ -1,203 +1,196 @@
 //! Which tensors a conversion writes, and how.
 
-use tritwise_gguf::types;
+use std::ops::Range;
+
 use tritwise_tensor::{
-    Activation, Checkpoint, CheckpointError, Config, DenseEncoding, I2sLayout, LayerShape, LayerTensor, Norms,
-    RopeStyle, TensorId, TernaryEncoding,
+    CheckpointError, Config, DenseEncoding, DenseMatrix, LayerShape, LayerTensor, RopeScaling, RopeStyle, Scales,
+    TensorId, TernaryEncoding,
 };
 
-use super::Conversion;
-use crate::error::{file_error, tensor_error};
-use crate::gguf;
-use crate::source::Source;
+use super::graph::Graph;
+use super::{Conversion, Input};
+use crate::error::tensor_error;
 
-/// The file that will be written.
-pub(super) struct Plan {
-    /// What GGUF calls the graph.
-    pub(super) architecture: &'static str,
-    pub(super) tensors: Vec<Planned>,
+/// The checkpoint that will be written.
+pub(super) struct Plan<'a> {
+    pub(super) graph: Graph,
+    pub(super) tensors: Vec<Planned<'a>>,
 }
 
 /// One tensor of it.
-pub(super) struct Planned {
-    pub(super) id: TensorId,
+pub(super) struct Planned<'a> {
     pub(super) name: String,
-    /// 1 for a vector.
+    /// 1 for a norm.
     pub(super) rows: usize,
     pub(super) cols: usize,
-    pub(super) kind: Kind,
+    pub(super) kind: Kind<'a>,
     /// Size in the file.
     pub(super) bytes: usize,
-    /// If the rows of each head are to be interleaved, the rows of a head.
-    interleave: Option<usize>,
+    pub(super) order: Order,
 }
 
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    /// A norm, as F32.
-    Vector,
-    Table(DenseEncoding),
-    Linear(TernaryEncoding),
+pub(super) enum Kind<'a> {
+    /// As F32.
+    Norm(TensorId),
+    /// With the source's, which is looked at once: for some encodings that means all its bytes.
+    Table(TensorId, DenseMatrix<'a>, DenseEncoding),
+    Linear(TensorId, TernaryEncoding),
+    /// What rotary frequencies are divided by, as F32: a tensor of GGUF files that is none of the graph.
+    Divisors(&'a [f32]),
 }
 
-impl Plan {
-    pub(super) fn new(source: &Source, conversion: &Conversion) -> Result<Self, CheckpointError> {
-        let config = source.config();
-        let architecture = match (config.norms.sub, config.activation) {
-            (true, Activation::SquaredRelu) => "bitnet-b1.58",
-            (true, Activation::Silu) => "bitnet",
-            (false, Activation::Silu) => "llama",
-            _ => {
-                return Err(file_error(
-                    source.name(),
-                    format_args!(
-                        "has {:?} as its activation and {:?}, a graph for which GGUF has no architecture",
-                        config.activation, config.norms
-                    ),
-                ));
+/// Which row of the source is written where.
+///
+/// A rotary embedding turns pairs of a head's rows: rows half a head apart, or neighbours. Where source and
+/// target differ in that, the rows of the query and the key layer change places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    Same,
+    /// In a head of that many rows, what was half a head apart becomes neighbours.
+    Interleave(usize),
+    /// The other way round.
+    Halve(usize),
+}
+
+/// Rows of a tensor that are written at once.
+pub(super) struct Piece<'a, 'p> {
+    /// Which tensor of the plan.
+    pub(super) index: usize,
+    pub(super) tensor: &'p Planned<'a>,
+    pub(super) rows: Range<usize>,
+}
+
+/// Weights of a table that are written at once: its rows are encoded independently, and a whole table of floats can
+/// take gigabytes.
+const PIECE: usize = 4 << 20;
+
+impl<'a> Plan<'a> {
+    pub(super) fn new(input: &Input<'a>, conversion: &Conversion) -> Result<Self, CheckpointError> {
+        let config = input.weights.config();
+        let graph = Graph::of(input, conversion.linear)?;
+        let mut builder = Builder { input, conversion, config, graph: &graph, tensors: Vec::new() };
+        builder.add_all()?;
+        Ok(Self { tensors: builder.tensors, graph })
+    }
+
+    /// All tensors in pieces, in the order of the file.
+    pub(super) fn pieces(&self) -> Vec<Piece<'a, '_>> {
+        let mut pieces = Vec::new();
+        for (index, tensor) in self.tensors.iter().enumerate() {
+            let rows = match tensor.kind {
+                Kind::Table(..) => (PIECE / tensor.cols).max(1),
+                // A scale belongs to all rows, and some encodings mix them.
+                _ => tensor.rows,
+            };
+            for first in (0..tensor.rows).step_by(rows) {
+                pieces.push(Piece { index, tensor, rows: first..tensor.rows.min(first + rows) });
             }
-        };
-        // The rotary embedding of GGUF's llama pairs neighbours; transformers' pairs halves.
-        let interleave = architecture == "llama" && config.rope.style == RopeStyle::Halves;
-        let builder = Builder { source, conversion, config, interleave };
-        Ok(Self { architecture, tensors: builder.tensors()? })
+        }
+        pieces
     }
 }
 
-struct Builder<'a> {
-    source: &'a Source,
-    conversion: &'a Conversion,
+struct Builder<'a, 'b> {
+    input: &'b Input<'a>,
+    conversion: &'b Conversion,
     config: &'a Config,
-    interleave: bool,
+    graph: &'b Graph,
+    tensors: Vec<Planned<'a>>,
 }
 
-impl Builder<'_> {
-    fn tensors(&self) -> Result<Vec<Planned>, CheckpointError> {
-        let &Config { hidden, vocab, .. } = self.config;
-        let mut tensors = vec![self.table(TensorId::TokenEmbedding, vocab, hidden, self.conversion.embedding)?];
+impl<'a> Builder<'a, '_> {
+    fn add_all(&mut self) -> Result<(), CheckpointError> {
+        self.table(TensorId::TokenEmbedding, self.conversion.embedding)?;
+        if let (RopeScaling::Divisors(divisors), Some(name)) = (&self.config.rope.scaling, self.graph.divisors_name()) {
+            self.add(name.to_owned(), 1, divisors.len(), Kind::Divisors(divisors), Order::Same)?;
+        }
         for layer in 0..self.config.layers {
             for tensor in LayerTensor::ALL {
-                let id = TensorId::Layer(layer, tensor);
-                let rotated = matches!(tensor, LayerTensor::Query | LayerTensor::Key);
-                let interleave = (self.interleave && rotated).then_some(self.config.head_dim);
                 match tensor.shape(self.config) {
-                    Some(LayerShape::Norm(len)) => tensors.push(vector(id, self.config.norms, len)),
-                    Some(LayerShape::Linear(rows, cols)) => tensors.push(self.linear(id, rows, cols, interleave)?),
+                    Some(LayerShape::Norm(len)) => self.norm(TensorId::Layer(layer, tensor), len)?,
+                    Some(LayerShape::Linear(rows, cols)) => self.linear(layer, tensor, rows, cols)?,
                     None => {}
                 }
             }
         }
-        tensors.push(vector(TensorId::OutputNorm, self.config.norms, hidden));
+        self.norm(TensorId::OutputNorm, self.config.hidden)?;
         if !self.config.tied {
-            tensors.push(self.table(TensorId::Output, vocab, hidden, self.conversion.head)?);
+            self.table(TensorId::Output, self.conversion.head)?;
         }
-        Ok(tensors)
+        Ok(())
     }
 
-    fn table(
-        &self,
-        id: TensorId,
-        rows: usize,
-        cols: usize,
-        encoding: Option<DenseEncoding>,
-    ) -> Result<Planned, CheckpointError> {
-        let encoding = match encoding {
-            Some(encoding) => encoding,
-            None => self.source.dense(id, rows, cols)?.encoding(),
+    fn norm(&mut self, id: TensorId, len: usize) -> Result<(), CheckpointError> {
+        self.add(self.graph.tensor_name(id), 1, len, Kind::Norm(id), Order::Same)
+    }
+
+    fn table(&mut self, id: TensorId, encoding: Option<DenseEncoding>) -> Result<(), CheckpointError> {
+        let (rows, cols) = (self.config.vocab, self.config.hidden);
+        let name = self.graph.tensor_name(id);
+        let table = self.input.weights.dense(id, rows, cols)?;
+        let encoding = self.graph.table_encoding(encoding, table.encoding());
+        let encoding = encoding.map_err(|message| tensor_error(self.input.label, &name, message))?;
+        self.add(name, rows, cols, Kind::Table(id, table, encoding), Order::Same)
+    }
+
+    fn linear(&mut self, layer: usize, tensor: LayerTensor, rows: usize, cols: usize) -> Result<(), CheckpointError> {
+        let head = self.config.head_dim;
+        let rotated = matches!(tensor, LayerTensor::Query | LayerTensor::Key);
+        let order = match (self.config.rope.style, self.graph.rope_style()) {
+            (RopeStyle::Halves, RopeStyle::Interleaved) if rotated => Order::Interleave(head),
+            (RopeStyle::Interleaved, RopeStyle::Halves) if rotated => Order::Halve(head),
+            _ => Order::Same,
         };
-        self.planned(id, rows, cols, Kind::Table(encoding), None)
+        let id = TensorId::Layer(layer, tensor);
+        self.add(self.graph.tensor_name(id), rows, cols, Kind::Linear(id, self.conversion.linear), order)
     }
 
-    fn linear(
-        &self,
-        id: TensorId,
+    fn add(
+        &mut self,
+        name: String,
         rows: usize,
         cols: usize,
-        interleave: Option<usize>,
-    ) -> Result<Planned, CheckpointError> {
-        match self.conversion.linear {
-            TernaryEncoding::I2S(I2sLayout::A)
-            | TernaryEncoding::Tq1_0
-            | TernaryEncoding::Tq2_0
-            | TernaryEncoding::Base3 => {}
-            other => {
-                return Err(file_error(
-                    self.source.name(),
-                    format_args!(
-                        "cannot be converted to {other}: GGUF files hold I2_S in layout A, TQ1_0, TQ2_0 or BASE3"
-                    ),
-                ));
+        kind: Kind<'a>,
+        order: Order,
+    ) -> Result<(), CheckpointError> {
+        let bytes = match kind {
+            Kind::Norm(_) | Kind::Divisors(_) => Ok(cols * 4),
+            Kind::Table(.., encoding) => encoding.encoded_len(rows, cols),
+            Kind::Linear(_, encoding) => encoding.encoded_len(rows, cols),
+        };
+        let bytes = bytes
+            .map_err(|error| tensor_error(self.input.label, &name, format_args!("{error}; choose another encoding")))?;
+        self.tensors.push(Planned { name, rows, cols, kind, bytes, order });
+        Ok(())
+    }
+}
+
+impl Order {
+    /// The row of the source that is written as row `row`.
+    pub(super) fn source_row(self, row: usize) -> usize {
+        match self {
+            Self::Same => row,
+            Self::Interleave(head) => {
+                let within = row % head;
+                row - within + within / 2 + (within % 2) * (head / 2)
+            }
+            Self::Halve(head) => {
+                let within = row % head;
+                row - within + 2 * (within % (head / 2)) + within / (head / 2)
             }
         }
-        self.planned(id, rows, cols, Kind::Linear(self.conversion.linear), interleave)
     }
 
-    fn planned(
-        &self,
-        id: TensorId,
-        rows: usize,
-        cols: usize,
-        kind: Kind,
-        interleave: Option<usize>,
-    ) -> Result<Planned, CheckpointError> {
-        let name = gguf::name(id, self.config.norms);
-        let bytes = match kind {
-            Kind::Vector => Ok(cols * 4),
-            Kind::Table(encoding) => encoding.encoded_len(rows, cols),
-            Kind::Linear(encoding) => encoding.encoded_len(rows, cols),
-        };
-        let bytes = bytes.map_err(|error| {
-            tensor_error(self.source.name(), &name, format_args!("{error}; choose another encoding"))
-        })?;
-        Ok(Planned { id, name, rows, cols, kind, bytes, interleave })
-    }
-}
-
-fn vector(id: TensorId, norms: Norms, len: usize) -> Planned {
-    Planned {
-        id,
-        name: gguf::name(id, norms),
-        rows: 1,
-        cols: len,
-        kind: Kind::Vector,
-        bytes: 4 * len,
-        interleave: None,
-    }
-}
-
-impl Planned {
-    /// The shape, fastest dimension first.
-    pub(super) fn dims(&self) -> Vec<u64> {
-        match self.kind {
-            Kind::Vector => vec![self.cols as u64],
-            Kind::Table(_) | Kind::Linear(_) => vec![self.cols as u64, self.rows as u64],
-        }
-    }
-
-    pub(super) fn type_id(&self) -> u32 {
-        match self.kind {
-            Kind::Vector | Kind::Table(DenseEncoding::F32) => types::F32,
-            Kind::Table(DenseEncoding::F16) => types::F16,
-            Kind::Table(DenseEncoding::Bf16) => types::BF16,
-            Kind::Table(DenseEncoding::Q8_0) => types::Q8_0,
-            Kind::Table(DenseEncoding::Q6K) => types::Q6_K,
-            Kind::Linear(TernaryEncoding::Tq1_0) => types::TQ1_0,
-            Kind::Linear(TernaryEncoding::Tq2_0) => types::TQ2_0,
-            Kind::Linear(TernaryEncoding::Base3) => types::BASE3,
-            Kind::Linear(_) => types::I2_S,
-        }
-    }
-
-    /// The row of the source that is written as row `row`.
-    ///
-    /// Interleaving takes rows `0, d/2, 1, d/2 + 1, …` of a head of `d` rows, so that what
-    /// rotated as a pair of halves rotates as a pair of neighbours.
-    pub(super) fn source_row(&self, row: usize) -> usize {
-        match self.interleave {
-            None => row,
-            Some(head_dim) => {
-                let within = row % head_dim;
-                row - within + within / 2 + (within % 2) * (head_dim / 2)
+    /// The scales of the rows as they are written.
+    pub(super) fn scales(self, scales: &Scales, rows: usize, cols: usize) -> Scales {
+        let rows = || (0..rows).map(|row| self.source_row(row));
+        match scales {
+            Scales::Tensor(scale) => Scales::Tensor(*scale),
+            Scales::Rows(values) => Scales::Rows(rows().map(|row| values[row]).collect()),
+            Scales::Groups { cols: group, values } => {
+                let groups = cols / group;
+                let values = rows().flat_map(|row| &values[row * groups..][..groups]).copied().collect();
+                Scales::Groups { cols: *group, values }
             }
         }
     }
@@ -209,9 +202,13 @@ mod tests {
 
     #[test]
     fn interleaving_pairs_what_was_half_a_head_apart() {
-        let mut planned = vector(TensorId::OutputNorm, Norms::default(), 1);
-        planned.interleave = Some(6);
-        let rows: Vec<usize> = (0..12).map(|row| planned.source_row(row)).collect();
-        assert_eq!(rows, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+        let rows = |order: Order| (0..12).map(|row| order.source_row(row)).collect::<Vec<_>>();
+        let interleaved = rows(Order::Interleave(6));
+        assert_eq!(interleaved, [0, 3, 1, 4, 2, 5, 6, 9, 7, 10, 8, 11]);
+        let halved = rows(Order::Halve(6));
+        assert_eq!(halved, [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]);
+        for row in 0..12 {
+            assert_eq!(interleaved[halved[row]], row);
+        }
     }
 }

@@ -7,12 +7,11 @@
 
 use serde_json::Value;
 use tritwise_gguf::{Strings, Writer};
-use tritwise_tensor::{Checkpoint, CheckpointError};
+use tritwise_tensor::{CheckpointError, Config};
 use tritwise_tokenizer::{GgufVocab, Special, Tokenizer};
 
 use super::OUTPUT;
 use crate::error::file_error;
-use crate::source::Source;
 use crate::vocabulary::Folder;
 
 /// Token kinds of GGUF.
@@ -24,8 +23,8 @@ const UNUSED: i32 = 5;
 const BYTE: i32 = 6;
 
 /// Writes the tokenizer of `folder`, if it has one.
-pub(super) fn write(source: &Source, folder: &Folder, writer: &mut Writer) -> Result<(), CheckpointError> {
-    let (Some(json), Some(tokenizer)) = (&folder.tokenizer, source.tokenizer()?) else {
+pub(super) fn write(folder: &Folder, config: &Config, writer: &mut Writer) -> Result<(), CheckpointError> {
+    let (Some(json), Some(tokenizer)) = (&folder.tokenizer, folder.tokenizer()?) else {
         return Ok(());
     };
     let label = folder.tokenizer_label();
@@ -33,10 +32,10 @@ pub(super) fn write(source: &Source, folder: &Folder, writer: &mut Writer) -> Re
         file_error(&label, format_args!("{message}; to convert the weights alone, leave the tokenizer out"))
     };
     let root: Value = serde_json::from_slice(json).map_err(|error| refuse(error.to_string()))?;
-    let vocab = translate(&root, &tokenizer, source.config().vocab).map_err(refuse)?;
+    let vocab = translate(&root, &tokenizer, config.vocab).map_err(refuse)?;
     let translated = Tokenizer::from_gguf(vocab.clone()).map_err(|error| refuse(error.to_string()))?;
     compare(&tokenizer, &translated).map_err(refuse)?;
-    put(&vocab, source.chat_template(), writer).map_err(|error| file_error(OUTPUT, error))
+    put(&vocab, folder.chat_template(), writer).map_err(|error| file_error(OUTPUT, error))
 }
 
 fn translate(root: &Value, tokenizer: &Tokenizer, rows: usize) -> Result<GgufVocab, String> {

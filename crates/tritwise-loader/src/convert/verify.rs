@@ -1,14 +1,16 @@
-//! Comparing a written file with its source, weight by weight.
+//! Comparing what was written with its source, weight by weight.
 
-use half::f16;
-use tritwise_tensor::{Checkpoint, CheckpointError, Config, Scales, TernaryEncoding};
+use tritwise_tensor::{
+    Checkpoint, CheckpointError, Config, DenseMatrix, Scales, TensorId, TernaryEncoding, TernaryMatrix,
+};
 
-use super::plan::{Kind, Plan, Planned};
-use super::{Conversion, Progress, Stage, permute, tokenizer};
+use super::ahead::ahead;
+use super::plan::{Kind, Piece, Plan, Planned};
+use super::{Conversion, Input, Meter, Progress, Stage, tokenizer};
 use crate::error::{file_error, tensor_error};
 use crate::source::Source;
 
-/// Compares `written`, which [`write_gguf`](crate::write_gguf) made from `source` by `conversion`, with its source.
+/// Compares `written`, which [`convert`](crate::convert()) made from `source` by `conversion`, with its source.
 ///
 /// Trits, norms and tables that keep their encoding must be equal; scales, up
 /// to the rounding of their type; other tables, up to a coarse bound that only
@@ -23,8 +25,8 @@ pub fn verify(
     conversion: &Conversion,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), CheckpointError> {
-    let plan = Plan::new(source, conversion)?;
-    let mut expected = Config { architecture: plan.architecture.to_owned(), ..source.config().clone() };
+    let plan = Plan::new(&Input::of(source), conversion)?;
+    let mut expected = Config { architecture: plan.graph.architecture.to_owned(), ..source.config().clone() };
     expected.rope.style = written.config().rope.style;
     if *written.config() != expected {
         return Err(file_error(
@@ -32,22 +34,29 @@ pub fn verify(
             format_args!("reads back as {:?} instead of {expected:?}", written.config()),
         ));
     }
-    for (done, tensor) in plan.tensors.iter().enumerate() {
-        progress(Progress { stage: Stage::Verify, done, total: plan.tensors.len() });
-        let equal = match tensor.kind {
-            Kind::Vector => same_vector(source, written, tensor)?,
-            Kind::Table(_) => same_table(source, written, tensor)?,
-            Kind::Linear(_) => same_linear(source, written, tensor)?,
-        };
-        if !equal {
-            return Err(tensor_error(
-                written.name(),
-                &tensor.name,
-                format_args!("differs from {}; this is a bug, please report it", source.name()),
-            ));
-        }
-    }
-    progress(Progress { stage: Stage::Verify, done: plan.tensors.len(), total: plan.tensors.len() });
+    let tables = plan.tensors.iter().map(|tensor| match tensor.kind {
+        Kind::Table(id, ..) => written.dense(id, tensor.rows, tensor.cols).map(Some),
+        _ => Ok(None),
+    });
+    let tables: Vec<Option<DenseMatrix<'_>>> = tables.collect::<Result<_, _>>()?;
+    let mut meter = Meter::new(&plan, progress);
+    meter.start(Stage::Verify);
+    ahead(
+        &plan.pieces(),
+        Piece::memory,
+        |piece| same(source, written, piece, tables[piece.index].as_ref()),
+        |piece, same| {
+            meter.advance(piece.weights());
+            match same {
+                true => Ok(()),
+                false => Err(tensor_error(
+                    written.name(),
+                    &piece.tensor.name,
+                    format_args!("differs from {}; this is a bug, please report it", source.name()),
+                )),
+            }
+        },
+    )?;
     written.finish()?;
     if let (false, Some(original)) = (conversion.without_tokenizer, source.tokenizer()?) {
         let Some(translated) = written.tokenizer()? else {
@@ -58,51 +67,87 @@ pub fn verify(
     Ok(())
 }
 
-fn same_vector(source: &Source, written: &Source, tensor: &Planned) -> Result<bool, CheckpointError> {
-    Ok(source.vector(tensor.id, tensor.cols)? == written.vector(tensor.id, tensor.cols)?)
-}
-
-fn same_table(source: &Source, written: &Source, tensor: &Planned) -> Result<bool, CheckpointError> {
-    let &Planned { id, rows, cols, .. } = tensor;
-    let (a, b) = (source.dense(id, rows, cols)?, written.dense(id, rows, cols)?);
-    if a.encoding() == b.encoding() {
-        return Ok(a.bytes() == b.bytes());
+fn same(
+    source: &Source,
+    written: &Source,
+    piece: &Piece<'_, '_>,
+    table: Option<&DenseMatrix<'_>>,
+) -> Result<bool, CheckpointError> {
+    let tensor = piece.tensor;
+    match (&tensor.kind, table) {
+        (Kind::Norm(id), _) => Ok(source.vector(*id, tensor.cols)? == written.vector(*id, tensor.cols)?),
+        (Kind::Table(_, original, _), Some(table)) => Ok(same_rows(original, table, piece)),
+        (Kind::Linear(id, _), _) => same_linear(source, written, tensor, *id),
+        // A hyperparameter, and those were compared.
+        (Kind::Divisors(_) | Kind::Table(..), _) => Ok(true),
     }
-    let (mut x, mut y) = (vec![0.0f32; cols], vec![0.0f32; cols]);
-    Ok((0..rows).all(|row| {
-        a.read_row(row, &mut x);
-        b.read_row(row, &mut y);
-        let largest = x.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-        x.iter().zip(&y).all(|(x, y)| (x - y).abs() <= largest / 16.0)
-    }))
 }
 
-fn same_linear(source: &Source, written: &Source, tensor: &Planned) -> Result<bool, CheckpointError> {
-    let &Planned { id, rows, cols, .. } = tensor;
+fn same_rows(a: &DenseMatrix<'_>, b: &DenseMatrix<'_>, piece: &Piece<'_, '_>) -> bool {
+    let (in_a, in_b) = (piece.range_in(a), piece.range_in(b));
+    let same = if a.encoding() == b.encoding() {
+        a.bytes()[in_a.clone()] == b.bytes()[in_b.clone()]
+    } else {
+        let (mut x, mut y) = (vec![0.0f32; a.cols()], vec![0.0f32; a.cols()]);
+        piece.rows.clone().all(|row| {
+            a.read_row(row, &mut x);
+            b.read_row(row, &mut y);
+            let largest = x.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+            x.iter().zip(&y).all(|(x, y)| (x - y).abs() <= largest / 16.0)
+        })
+    };
+    a.bytes().release(in_a);
+    b.bytes().release(in_b);
+    same
+}
+
+fn same_linear(source: &Source, written: &Source, tensor: &Planned<'_>, id: TensorId) -> Result<bool, CheckpointError> {
+    let &Planned { rows, cols, order, .. } = tensor;
     let (a, b) = (source.ternary(id, rows, cols)?, written.ternary(id, rows, cols)?);
     let (mut x, mut y) = (vec![0; cols], vec![0; cols]);
     let same_trits = (0..rows).all(|row| {
-        a.read_row(tensor.source_row(row), &mut x);
+        a.read_row(order.source_row(row), &mut x);
         b.read_row(row, &mut y);
         x == y
     });
-    Ok(same_trits && same_scales(&permute(a.scales(), tensor), b.scales(), b.encoding()))
+    let same = same_trits && same_scales(&order.scales(a.scales(), rows, cols), &b);
+    a.bytes().release(0..a.bytes().len());
+    b.bytes().release(0..b.bytes().len());
+    Ok(same)
 }
 
-fn same_scales(source: &Scales, written: &Scales, encoding: TernaryEncoding) -> bool {
-    let stored = |scale: &f32| match encoding {
-        TernaryEncoding::Tq1_0 | TernaryEncoding::Tq2_0 => f16::from_f32(*scale).to_f32(),
-        _ => *scale,
-    };
-    let same = |a: &[f32], b: &[f32]| a.iter().map(stored).eq(b.iter().copied());
-    match (source, written) {
-        (Scales::Tensor(a), Scales::Tensor(b)) => stored(a) == *b,
-        (Scales::Rows(a), Scales::Rows(b)) => same(a, b),
-        (Scales::Groups { cols: a_cols, values: a }, Scales::Groups { cols: b_cols, values: b }) => {
-            a_cols == b_cols && same(a, b)
-        }
-        // Rounding may make different scales equal, and equal ones take a simpler form.
-        (Scales::Rows(a) | Scales::Groups { values: a, .. }, Scales::Tensor(b)) => a.iter().all(|a| stored(a) == *b),
-        _ => false,
+/// Whether `written` has the scales `source`, as its encoding keeps them.
+fn same_scales(source: &Scales, written: &TernaryMatrix<'_>) -> bool {
+    let (rows, cols, encoding) = (written.rows(), written.cols(), written.encoding());
+    // Every run of columns within which neither side changes its scale.
+    let step = gcd(run(source, cols), run(written.scales(), cols));
+    (0..rows).all(|row| {
+        let (a, b) = (of_row(source, row, cols), of_row(written.scales(), row, cols));
+        (0..cols).step_by(step).all(|col| stored(encoding, a(col)) == b(col))
+    })
+}
+
+fn stored(encoding: TernaryEncoding, scale: f32) -> f32 {
+    encoding.stored_scale(scale)
+}
+
+/// Columns that share a scale.
+fn run(scales: &Scales, cols: usize) -> usize {
+    match scales {
+        Scales::Tensor(_) | Scales::Rows(_) => cols,
+        Scales::Groups { cols, .. } => *cols,
     }
+}
+
+/// The scale of each column of a row.
+fn of_row(scales: &Scales, row: usize, cols: usize) -> impl Fn(usize) -> f32 {
+    move |col| match scales {
+        Scales::Tensor(scale) => *scale,
+        Scales::Rows(values) => values[row],
+        Scales::Groups { cols: group, values } => values[row * (cols / group) + col / group],
+    }
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -10,7 +10,7 @@ use tritwise_tensor::{
     SlidingWindow, TensorId,
 };
 
-use super::{OUTPUT, TOKEN_EMBEDDING, to_usize};
+use super::{OUTPUT, ROPE_DIVISORS, TOKEN_EMBEDDING, to_usize};
 use crate::container::Container;
 use crate::error::file_error;
 use crate::hf::yarn_magnitude;
@@ -67,9 +67,7 @@ impl Reader<'_> {
         let vocab = match self.container.find(TOKEN_EMBEDDING) {
             Some(stored) if stored.shape.len() == 2 => stored.shape[0],
             _ => {
-                return Err(file_error(format!(
-                    "has no matrix {TOKEN_EMBEDDING}: it holds a vocabulary only, or is one part of a split model"
-                )));
+                return Err(file_error(format!("has no matrix {TOKEN_EMBEDDING}: it holds a vocabulary only")));
             }
         };
         let hidden = keys.required("embedding_length")?;
@@ -138,11 +136,6 @@ impl Reader<'_> {
         if let Some((key, value)) = self.metadata.iter().find(|(key, _)| key.starts_with("prism.hadamard.")) {
             return refuse(key, value, "weights rotated by Hadamard transforms are not supported");
         }
-        if let Some(value) = self.metadata.value("split.count")
-            && value.as_u64().is_none_or(|count| count > 1)
-        {
-            return refuse("split.count", value, "join the parts with llama.cpp's gguf-split --merge first");
-        }
         for (key, neutral, why) in FOREIGN_KEYS {
             let key = format!("{architecture}.{key}");
             if let Some(value) = self.metadata.value(&key)
@@ -176,7 +169,7 @@ impl Reader<'_> {
 
     /// `scaling`, or the divisors in `rope_freqs.weight`, which are Llama 3.1's rule spelled out.
     fn rope_divisors(&self, head_dim: usize, scaling: RopeScaling) -> Result<RopeScaling, CheckpointError> {
-        let Some(stored) = self.container.take("rope_freqs.weight") else {
+        let Some(stored) = self.container.take(ROPE_DIVISORS) else {
             return Ok(scaling);
         };
         self.container.check_shape(stored, &[head_dim / 2])?;

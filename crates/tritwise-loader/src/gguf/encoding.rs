@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tritwise_gguf::types::{self, Type};
 use tritwise_gguf::{Header, Tensor};
-use tritwise_tensor::DenseEncoding;
+use tritwise_tensor::{DenseEncoding, FloatKind, TernaryEncoding};
 
 use crate::container::Encoding;
 
@@ -46,6 +46,32 @@ fn readable(meaning: &Type) -> Option<Encoding> {
         (types::I2_S, "I2_S") => Encoding::I2S,
         _ => return None,
     })
+}
+
+/// The type number under which linear layers are written in `encoding`, the other way round from [`readable`]; `None` if
+/// GGUF files hold no such.
+pub(crate) fn linear_type(encoding: TernaryEncoding) -> Option<u32> {
+    Some(match encoding {
+        TernaryEncoding::I2S(_) => types::I2_S,
+        TernaryEncoding::Tq1_0 => types::TQ1_0,
+        TernaryEncoding::Tq2_0 => types::TQ2_0,
+        TernaryEncoding::Base3 => types::BASE3,
+        TernaryEncoding::Float(FloatKind::F32, _) => types::F32,
+        TernaryEncoding::Float(FloatKind::F16, _) => types::F16,
+        TernaryEncoding::Float(FloatKind::Bf16, _) => types::BF16,
+        TernaryEncoding::HfPacked => return None,
+    })
+}
+
+/// The same for tables.
+pub(crate) fn table_type(encoding: DenseEncoding) -> u32 {
+    match encoding {
+        DenseEncoding::F32 => types::F32,
+        DenseEncoding::F16 => types::F16,
+        DenseEncoding::Bf16 => types::BF16,
+        DenseEncoding::Q8_0 => types::Q8_0,
+        DenseEncoding::Q6K => types::Q6_K,
+    }
 }
 
 fn unreadable(name: &str, why: String) -> Encoding {

@@ -2,29 +2,75 @@
 
 mod config;
 mod encoding;
+mod split;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tritwise_gguf::{Header, Metadata};
 use tritwise_tensor::{CheckpointError, Config, LayerTensor, Norms, Storage, TensorId};
 
 use crate::Options;
+use crate::bytes;
 use crate::container::Container;
-use crate::error::file_error;
+use crate::error::{file_error, io_error};
 use crate::source::FloatRule;
+use split::Part;
+
+pub(crate) use config::INPUTS;
+pub(crate) use encoding::{linear_type, table_type};
+
+/// The tensors and metadata of the GGUF file at `path`, and of the other parts where it is one of several.
+pub(crate) fn open(label: &str, path: &Path) -> Result<(Container, Header), CheckpointError> {
+    let storage = bytes::map(path).map_err(|error| io_error(path, &error))?;
+    let header = parse(label, &*storage)?;
+    match Part::of(label, header.metadata())? {
+        Some(part) => split::open(label, path, part),
+        None => whole(label, header, storage),
+    }
+}
 
 /// The tensors and metadata of a GGUF file, whatever its architecture.
 pub(crate) fn read(label: &str, storage: Arc<dyn Storage>) -> Result<(Container, Header), CheckpointError> {
-    let header = Header::parse(storage.bytes()).map_err(|error| file_error(label, error))?;
+    let header = parse(label, &*storage)?;
+    match Part::of(label, header.metadata())? {
+        Some(part) => Err(file_error(
+            label,
+            format_args!(
+                "metadata key split.count is {}: the other parts are found beside a file, not beside bytes; open it by \
+                 its path, or join the parts with llama.cpp's gguf-split --merge",
+                part.count
+            ),
+        )),
+        None => whole(label, header, storage),
+    }
+}
+
+fn parse(label: &str, storage: &dyn Storage) -> Result<Header, CheckpointError> {
+    Header::parse(storage.bytes()).map_err(|error| file_error(label, error))
+}
+
+fn whole(label: &str, header: Header, storage: Arc<dyn Storage>) -> Result<(Container, Header), CheckpointError> {
     let mut container = Container::new(label.to_owned());
+    add(&mut container, label, &header, storage)?;
+    Ok((container, header))
+}
+
+/// Adds the file `label` and its tensors.
+fn add(
+    container: &mut Container,
+    label: &str,
+    header: &Header,
+    storage: Arc<dyn Storage>,
+) -> Result<(), CheckpointError> {
     container.add_file(label.to_owned(), storage);
     for tensor in header.tensors() {
-        let (encoding, range) = encoding::settle(&header, tensor);
+        let (encoding, range) = encoding::settle(header, tensor);
         // The header's windows are in memory, and no encoding has more than 8 elements in a byte.
         let shape = tensor.dims.iter().rev().map(|&dim| dim as usize).collect();
         container.push(tensor.name.clone(), shape, encoding, range)?;
     }
-    Ok((container, header))
+    Ok(())
 }
 
 /// The hyperparameters of a GGUF file, and how its float matrices become ternary.
@@ -48,6 +94,8 @@ pub(crate) fn name(id: TensorId, norms: Norms) -> String {
     }
 }
 
+/// What rotary frequencies are divided by: not a weight, but a hyperparameter in a tensor.
+pub(crate) const ROPE_DIVISORS: &str = "rope_freqs.weight";
 pub(crate) const TOKEN_EMBEDDING: &str = "token_embd.weight";
 pub(crate) const OUTPUT: &str = "output.weight";
 

@@ -37,6 +37,12 @@ impl Naming {
         }
     }
 
+    /// As transformers' own models have it, for a block with `norms`.
+    pub(crate) fn transformers(norms: Norms) -> Self {
+        // Norms on either side of a half are Gemma's.
+        Self { prefix: "model.", one_bit: false, input_norm: "rms_norm", norms, less_one: norms.post }
+    }
+
     /// The norms of a block: the family's, and those of projections where the tensors are there.
     pub(super) fn norms(&self) -> Norms {
         self.norms

@@ -55,7 +55,7 @@ pub(crate) fn tensors(layers: usize, norms: Norms, tied: bool) -> Vec<Tensor> {
 }
 
 /// Every tensor of a model of this configuration.
-fn tensors_of(config: &Config) -> Vec<Tensor> {
+pub(crate) fn tensors_of(config: &Config) -> Vec<Tensor> {
     let vector = |id, cols| Tensor { id, rows: 1, cols, linear: false };
     let matrix = |id, rows, cols, linear| Tensor { id, rows, cols, linear };
     let table = |id| matrix(id, config.vocab, config.hidden, false);

@@ -10,6 +10,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tritwise_kernels::arch::{Activations, Isa, Layout, Line, Panels, available};
+use tritwise_kernels::binary::{Binarize, BinaryMatrix, BinaryRows, TernaryPlanes};
 use tritwise_kernels::cpu::{Cache, CpuBackend, KvType, Quantized, Rows};
 use tritwise_kernels::{Backend, PackedMatrix};
 use tritwise_tensor::{
@@ -112,6 +113,65 @@ fn gemm(c: &mut Criterion) {
             }
         }
     }
+}
+
+/// Products with the signs of activations, beside those of the same shape with activations of eight
+/// bits. The weights of two bits are about as much as `gemv`'s; those of one bit are half of that.
+fn binary(c: &mut Criterion) {
+    let layout = Layout::TwoBit;
+    let mut group = c.benchmark_group("binary");
+    for cols in COLS {
+        let lines_per_panel = cols / layout.cols();
+        let panels = 256 * 1024 / size_of::<Line>() / lines_per_panel;
+        let lines = lines(layout, panels * lines_per_panel);
+        let panels = Panels::new(layout, &lines, lines_per_panel);
+        let rows = panels.rows();
+        let read_row = |row: usize, trits: &mut [i8]| {
+            let panel = &lines[row / layout.rows() * lines_per_panel..];
+            for (col, trit) in trits.iter_mut().enumerate() {
+                *trit = panel[col / layout.cols()].code(layout, row % layout.rows(), col % layout.cols()) as i8 - 1;
+            }
+        };
+        let planes = TernaryPlanes::from_rows(rows, cols, read_row).expect("trits");
+        let matrix = BinaryMatrix::from_rows(rows, cols, |row, signs| {
+            read_row(row, signs);
+            signs.iter_mut().for_each(|sign| *sign |= 1);
+        })
+        .expect("1 and -1");
+        for tokens in [1, 8, 60] {
+            let mut floats = Rows::new(cols);
+            floats.set_tokens(tokens);
+            let x = activations(tokens * cols);
+            floats.as_mut_slice().iter_mut().zip(&x).for_each(|(float, x)| *float = f32::from(*x));
+            let mut signs = BinaryRows::new(cols, Binarize::Sign);
+            signs.set(&floats);
+
+            let products: [(&str, &dyn Fn(&dyn Isa, &mut [i32])); 3] = [
+                ("2bit by int8", &|isa, out| match tokens {
+                    1 => isa.gemv(panels, &x, out),
+                    _ => isa.gemm(panels, Activations::new(&x, cols, tokens), out),
+                }),
+                ("planes by signs", &|isa, out| planes.multiply(isa, &signs, out)),
+                ("binary by signs", &|isa, out| matrix.multiply(isa, &signs, out)),
+            ];
+            group.throughput(Throughput::Elements((rows * cols * tokens) as u64));
+            for (name, product) in products {
+                let (mut expected, mut out) = (vec![0; tokens * rows], vec![0; tokens * rows]);
+                product(scalar(), &mut expected);
+                for isa in contestants() {
+                    product(isa, &mut out);
+                    assert_eq!(out, expected, "{}: {name}", isa.name());
+                    let id = BenchmarkId::new(isa.name(), format!("{name}/{cols}×{tokens}"));
+                    group.bench_function(id, |b| b.iter(|| product(isa, black_box(&mut out))));
+                }
+            }
+        }
+    }
+    // What comes before: a row of activations to bits.
+    let (mut x, mut signs) = (Rows::new(COLS[0]), BinaryRows::new(COLS[0], Binarize::Sign));
+    x.set_tokens(1);
+    group.throughput(Throughput::Elements(COLS[0] as u64));
+    group.bench_function("set", |b| b.iter(|| signs.set(black_box(&x))));
 }
 
 /// The gate and up projections of the 2B shape, threads and scaling included.
@@ -302,5 +362,5 @@ fn product(cpu: &CpuBackend, weights: &PackedMatrix, x: &Quantized) -> Vec<f32> 
     out.as_slice().to_vec()
 }
 
-criterion_group!(benches, gemv, gemm, matmul, attend_one, attend_prompt, pack);
+criterion_group!(benches, gemv, gemm, binary, matmul, attend_one, attend_prompt, pack);
 criterion_main!(benches);

@@ -7,6 +7,7 @@
 pub mod arch;
 mod arena;
 mod backend;
+pub mod binary;
 pub mod cpu;
 mod memory;
 mod packed;

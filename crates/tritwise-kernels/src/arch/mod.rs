@@ -16,12 +16,14 @@ pub(crate) mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+mod binary;
 mod float;
 mod integer;
 mod kv;
 mod panels;
 mod sketch;
 
+pub use binary::{BIT_COLS, BinaryOps, BitOp, BitRows};
 pub use float::{Angles, FloatOps, NormWeight, TableRows};
 pub use integer::{Activations, IntegerOps};
 pub use kv::{ATTEND_CHUNK, KV_BLOCK, KvChunk, KvLayout, KvLine, KvType, Queries, QueryValues, Softmax};
@@ -35,7 +37,7 @@ pub use sketch::{
 /// One instruction set's kernels.
 ///
 /// Sealed: an implementation is trusted to be sound and exact, so it lives here.
-pub trait Isa: IntegerOps + FloatOps + SketchOps + std::fmt::Debug + Send + Sync {
+pub trait Isa: IntegerOps + FloatOps + SketchOps + BinaryOps + std::fmt::Debug + Send + Sync {
     /// The name by which it is forced and reported: `scalar`, `x86_64-avx2`, ….
     fn name(&self) -> &'static str;
 }

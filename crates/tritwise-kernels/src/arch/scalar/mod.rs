@@ -1,5 +1,6 @@
 //! The specification: plain, safe Rust that runs everywhere.
 
+mod binary;
 mod float;
 mod integer;
 mod lanes;

@@ -1,6 +1,7 @@
 //! AVX2 with FMA and F16C: every x86-64 server and laptop since Haswell (2013) and Zen (2017);
 //! and the same with AVX-VNNI, whose integer kernels are others.
 
+pub(in crate::arch::x86_64) mod binary;
 mod float;
 mod integer;
 mod lanes;

@@ -1,6 +1,7 @@
 //! AVX-512 with VNNI: Ice Lake and Cascade Lake servers (2019), Zen 4 (2022) and later.
 
 mod base3;
+mod binary;
 mod float;
 mod integer;
 mod lanes;
@@ -15,6 +16,8 @@ use crate::arch::sealed::Sealed;
 pub(in crate::arch) struct Avx512Vnni {
     /// Whether it has AVX-512 VBMI too (Ice Lake, Zen 4), which the base-3 kernels look codes up with.
     vbmi: bool,
+    /// Whether it has AVX-512 VPOPCNTDQ (the same ones), which counts ones.
+    vpopcntdq: bool,
 }
 
 impl Avx512Vnni {
@@ -27,8 +30,13 @@ impl Avx512Vnni {
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
-        let vbmi = is_x86_feature_detected!("avx512vbmi");
-        found.then_some(if vbmi { &Self { vbmi: true } } else { &Self { vbmi: false } })
+        let (vbmi, vpopcntdq) = (is_x86_feature_detected!("avx512vbmi"), is_x86_feature_detected!("avx512vpopcntdq"));
+        found.then_some(match (vbmi, vpopcntdq) {
+            (false, false) => &Self { vbmi: false, vpopcntdq: false },
+            (false, true) => &Self { vbmi: false, vpopcntdq: true },
+            (true, false) => &Self { vbmi: true, vpopcntdq: false },
+            (true, true) => &Self { vbmi: true, vpopcntdq: true },
+        })
     }
 }
 

@@ -17,6 +17,8 @@
 //! checkpoint says that it was trained so: in GGUF files of the `bitnet`
 //! architectures, and under the `online` mode of transformers.
 //!
+//! With the feature `download`, `download::Hub` fetches checkpoints from the Hugging Face hub.
+//!
 //! [`convert`] writes any of them as a GGUF file; [`describe`] lists what is in a file, also in one that [`open`] refuses.
 #![deny(unsafe_code)]
 
@@ -25,6 +27,8 @@ mod config;
 mod container;
 mod convert;
 mod describe;
+#[cfg(feature = "download")]
+pub mod download;
 mod error;
 mod gguf;
 mod hf;

@@ -8,6 +8,14 @@ pub const JSON_BYTES: u64 = 64 << 20;
 /// 256 k tokens take about 35 MB.
 pub const TOKENIZER_BYTES: u64 = 256 << 20;
 
+/// Largest listing of a repository on the hub, in bytes, for the same reason; an entry takes about 50.
+#[cfg(feature = "download")]
+pub const LISTING_BYTES: u64 = 16 << 20;
+
+/// Most redirects on the way to a file on the hub, which one answer after the other could ask for.
+#[cfg(feature = "download")]
+pub const REDIRECTS: usize = 5;
+
 /// Most files in a sharded checkpoint: each is an open, mapped file, of which an
 /// index of a few kilobytes could ask for thousands.
 pub const SHARDS: usize = 1024;

@@ -15,6 +15,9 @@ use crate::source::{Linear, Names, Source};
 use crate::vocabulary::Vocabulary;
 use crate::{gguf, hf};
 
+/// What names on the Hugging Face hub begin with, which are no paths.
+pub const HUB_PREFIX: &str = "hf:";
+
 /// What a checkpoint does not say, or says wrongly.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -86,6 +89,15 @@ pub(crate) enum Kind {
 
 /// By content for files, as names lie more often than first bytes do.
 pub(crate) fn kind_of(path: &Path) -> Result<Kind, CheckpointError> {
+    if path.to_str().is_some_and(|path| path.starts_with(HUB_PREFIX)) {
+        let remedy = if cfg!(feature = "download") {
+            "fetch it (download::Hub::fetch) and open what that gives"
+        } else {
+            "build with features = [\"download\"], or download it and name the file"
+        };
+        let message = format_args!("is on the Hugging Face hub and not a path: {remedy}");
+        return Err(file_error(&path.display().to_string(), message));
+    }
     let io = |error: std::io::Error| io_error(path, &error);
     if std::fs::metadata(path).map_err(io)?.is_dir() {
         return Ok(Kind::Folder);

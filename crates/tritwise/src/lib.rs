@@ -23,6 +23,9 @@
 //! number of threads, and however the prompt is cut; with the same seed the
 //! text is the same on every machine.
 //!
+//! With the feature `download`, a model is also opened by its name on the Hugging Face hub:
+//! `Model::open("hf:owner/name/file.gguf")`.
+//!
 //! Everything is synchronous; a host with an event loop runs it on a thread of
 //! its own. The crates underneath can be used alone and are re-exported here.
 #![forbid(unsafe_code)]
@@ -43,6 +46,8 @@ pub use model::{Model, ModelBuilder};
 pub use sampling::Sampling;
 pub use session::Session;
 pub use tritwise_kernels::cpu::{HeadMode, KvType};
+#[cfg(feature = "download")]
+pub use tritwise_loader::download;
 pub use tritwise_model::Progress;
 pub use tritwise_sampling::Params;
 pub use tritwise_tensor::{Activation, Config, I2sLayout, Inputs, Pooling};

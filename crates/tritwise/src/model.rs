@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use tritwise_kernels::CpuBackend;
 use tritwise_kernels::cpu::{HeadMode, KvType};
+#[cfg(feature = "download")]
+use tritwise_loader::download::{self, Fetched, Hub};
 use tritwise_loader::{Options, Source};
 use tritwise_model::Progress;
 use tritwise_tensor::{Activation, Checkpoint, Config, I2sLayout, Inputs};
@@ -32,11 +34,13 @@ pub(crate) struct Inner {
     pub(crate) network: tritwise_model::Model<CpuBackend>,
     tokenizer: Option<Tokenizer>,
     load_time: Duration,
+    #[cfg(feature = "download")]
+    fetched: Option<Fetched>,
 }
 
 impl Model {
     /// Opens a GGUF file or a Hugging Face folder with the defaults of
-    /// [`ModelBuilder`].
+    /// [`ModelBuilder`]; with the feature `download` also what `hf:owner/name` names.
     ///
     /// # Errors
     /// The checkpoint is not understood to the last tensor; the text says why
@@ -83,9 +87,16 @@ impl Model {
         self.inner.network.backend().threads()
     }
 
-    /// Time from opening the file to being ready.
+    /// Time from opening the file, once it is here, to being ready.
     pub fn load_time(&self) -> Duration {
         self.inner.load_time
+    }
+
+    /// Where in the cache the model is, of which commit, and whether the hub said that this is
+    /// the latest; `None` if it was not opened by a name on the hub.
+    #[cfg(feature = "download")]
+    pub fn fetched(&self) -> Option<&Fetched> {
+        self.inner.fetched.as_ref()
     }
 
     /// The graph and its weights, for callers that want logits and batches
@@ -119,6 +130,11 @@ pub struct ModelBuilder {
     in_place: bool,
     options: Options,
     progress: Option<Box<dyn FnMut(Progress)>>,
+    #[cfg(feature = "download")]
+    hub: Option<Hub>,
+    /// Where what is being opened came from.
+    #[cfg(feature = "download")]
+    fetched: Option<Fetched>,
 }
 
 impl ModelBuilder {
@@ -208,15 +224,38 @@ impl ModelBuilder {
         self
     }
 
-    /// Opens the GGUF file or Hugging Face folder at `path`.
+    /// The hub that names are fetched from, and the cache; by default [`Hub::in_home`].
+    /// To follow a download, [fetch](Hub::fetch) first and open the path that gives.
+    #[cfg(feature = "download")]
+    pub fn hub(mut self, hub: Hub) -> Self {
+        self.hub = Some(hub);
+        self
+    }
+
+    /// Opens the GGUF file or Hugging Face folder at `path`; with the feature `download` also
+    /// what `hf:owner/name[@revision][/file]` names on the Hugging Face hub.
     ///
     /// # Errors
-    /// The forced instruction set is not available, or the checkpoint is not
-    /// understood to the last tensor; the text says why and what to do.
+    /// The forced instruction set is not available, the checkpoint is not
+    /// understood to the last tensor, or it cannot be fetched; the text says why and what to do.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Model, Error> {
+        let path = path.as_ref();
+        #[cfg(feature = "download")]
+        if let Some(name) = path.to_str().filter(|path| path.starts_with(download::PREFIX)) {
+            return self.fetch(name);
+        }
         let start = Instant::now();
-        let source = tritwise_loader::open(path.as_ref(), &self.options)?;
+        let source = tritwise_loader::open(path, &self.options)?;
         self.load(&source, start)
+    }
+
+    #[cfg(feature = "download")]
+    fn fetch(mut self, name: &str) -> Result<Model, Error> {
+        let hub = self.hub.take().map_or_else(Hub::in_home, Ok)?;
+        let fetched = hub.fetch(name, &mut |_| {})?;
+        let path = fetched.path.clone();
+        self.fetched = Some(fetched);
+        self.open(path)
     }
 
     /// Opens a GGUF file that is already in memory; `name` stands for it in errors.
@@ -251,6 +290,8 @@ impl ModelBuilder {
             network,
             tokenizer: source.tokenizer()?,
             load_time: start.elapsed(),
+            #[cfg(feature = "download")]
+            fetched: self.fetched,
         };
         Ok(Model { inner: Arc::new(inner) })
     }

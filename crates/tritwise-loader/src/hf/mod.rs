@@ -20,6 +20,8 @@ pub(crate) use config::architecture;
 pub(crate) use names::Naming;
 pub(crate) use rope::yarn_magnitude;
 pub(crate) use shards::read;
+#[cfg(feature = "download")]
+pub(crate) use shards::{INDEX, SINGLE, shards_in};
 
 /// Opens the checkpoint whose weights are `weights`, a folder or one file in it.
 pub(crate) fn open(label: &str, weights: &Path, options: &Options) -> Result<Source, CheckpointError> {

@@ -21,8 +21,8 @@ use crate::container::{Container, Encoding};
 use crate::error::{file_error, io_error, tensor_error};
 use crate::limits;
 
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const SINGLE: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// The tensors of `weights`: a folder, or one safetensors file.
 ///
@@ -52,6 +52,14 @@ pub(crate) fn read(label: &str, weights: &Path) -> Result<Container, CheckpointE
     }
     add(&mut container, weights)?;
     Ok(container)
+}
+
+/// The files that the index at `path` names.
+#[cfg(feature = "download")]
+pub(crate) fn shards_in(path: &Path) -> Result<Vec<String>, CheckpointError> {
+    let index = read_json(path)?.unwrap_or_else(|| Index { weight_map: BTreeMap::new() });
+    let shards = shard_names(&path.display().to_string(), &index)?;
+    Ok(shards.into_iter().map(str::to_owned).collect())
 }
 
 #[derive(Deserialize)]

@@ -96,9 +96,8 @@ impl<'a> Client<'a> {
             ureq::Error::BodyExceedsLimit(most) => self.no_hub(&format!("its listing is larger than {most} bytes")),
             error => self.unreachable(&error),
         })?;
-        let model: Model = serde_json::from_slice(&body).map_err(|error| {
-            self.name.refuse(format_args!("is listed by {} as no hub does: {error}", self.endpoint))
-        })?;
+        let model: Model = serde_json::from_slice(&body)
+            .map_err(|error| self.no_hub(&format!("its listing is not as expected ({error})")))?;
         if !is_commit(&model.sha) {
             return Err(self.no_hub("its listing has no commit"));
         }

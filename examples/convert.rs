@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use support::{Result, bar, fail};
+use support::{Result, bar, fail, local};
 use tritwise::loader::{self, Conversion, I2sLayout, Stage};
 use tritwise::tensor::{DenseEncoding, TernaryEncoding};
 
@@ -38,7 +38,7 @@ struct Args {
     /// Leave the tokenizer out.
     #[arg(long)]
     no_tokenizer: bool,
-    /// A GGUF file or a Hugging Face folder.
+    /// A GGUF file or a Hugging Face folder; with `--features download` also `hf:owner/name`.
     src: PathBuf,
     /// The file to write.
     dst: PathBuf,
@@ -86,7 +86,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result {
-    let source = loader::open(&args.src, &Default::default())?;
+    let source = loader::open(local(&args.src)?, &Default::default())?;
     let mut conversion = Conversion::default();
     conversion.linear = match args.ternary {
         Ternary::I2S => TernaryEncoding::I2S(I2sLayout::A),

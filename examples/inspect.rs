@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use serde_json::json;
-use support::{Result, bundled, fail, print_json};
+use support::{Result, bundled, fail, local, print_json};
 use tritwise::loader::{self, Description};
 use tritwise::tensor::{Checkpoint, Config};
 
@@ -15,6 +15,7 @@ use tritwise::tensor::{Checkpoint, Config};
 #[derive(Debug, Parser)]
 struct Args {
     /// A GGUF file or a Hugging Face folder [default: the bundled story model].
+    /// With `--features download` also `hf:owner/name`, or one file `hf:owner/name/file.gguf`.
     #[arg(value_name = "PATH", default_value_os_t = bundled(), hide_default_value = true)]
     path: PathBuf,
     /// Leave out the list of tensors.
@@ -30,8 +31,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result {
-    let description = loader::describe(&args.path)?;
-    let opened = loader::open(&args.path, &Default::default());
+    let path = local(&args.path)?;
+    let description = loader::describe(&path)?;
+    let opened = loader::open(&path, &Default::default());
     let config = opened.as_ref().map(|source| source.config()).map_err(ToString::to_string);
     if args.json {
         report_json(&description, config)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use serde_json::json;
-use support::{ModelPath, Result, fail, print_json};
+use support::{ModelPath, Result, fail, local, print_json};
 use tritwise::tokenizer::Special;
 
 /// Turn text into the token ids that a checkpoint's tokenizer gives it.
@@ -32,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result {
-    let source = tritwise::loader::open(&args.model.model, &Default::default())?;
+    let source = tritwise::loader::open(local(&args.model.model)?, &Default::default())?;
     let tokenizer = source.tokenizer()?.ok_or("this checkpoint has no tokenizer")?;
     let text = match (&args.text, &args.file) {
         (Some(text), _) => text.clone(),

@@ -8,6 +8,8 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use tritwise::{HeadMode, I2sLayout, KvType, Model, ModelBuilder};
 
+use crate::local;
+
 /// What the examples' `run` functions return.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
@@ -20,6 +22,7 @@ pub fn bundled() -> PathBuf {
 #[derive(Debug, Args)]
 pub struct ModelPath {
     /// A GGUF file or a Hugging Face folder; by default the bundled story model.
+    /// With `--features download` also `hf:owner/name`, or one file `hf:owner/name/file.gguf`.
     #[arg(long, short, value_name = "PATH", default_value_os_t = bundled(), hide_default_value = true)]
     pub model: PathBuf,
 }
@@ -156,9 +159,9 @@ impl Compute {
         })
     }
 
-    /// Opens `path` with these choices.
+    /// Opens `path` with these choices, fetching it first if need be.
     pub fn open(&self, path: &ModelPath) -> Result<Model> {
-        Ok(self.builder().open(&path.model)?)
+        Ok(self.builder().open(local(&path.model)?)?)
     }
 }
 

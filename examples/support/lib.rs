@@ -1,9 +1,10 @@
-//! What the examples share: their common options, opening a model with a
-//! progress bar, measuring speed beside the machine's ceilings, and the record
+//! What the examples share: their common options, fetching and opening a
+//! model with a progress bar, measuring speed beside the machine's ceilings, and the record
 //! of such measurements.
 
 mod cli;
 pub mod dummy;
+mod hub;
 pub mod machine;
 pub mod measure;
 pub mod plant;
@@ -12,3 +13,4 @@ pub mod setup;
 pub mod speed_model;
 
 pub use cli::{Compute, HeadArg, Kv, Layout, ModelPath, Result, bar, bundled, fail, print_json};
+pub use hub::local;

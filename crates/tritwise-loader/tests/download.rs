@@ -1,4 +1,4 @@
-//! Downloads, from a hub on this machine that behaves as well or as badly as a test asks.
+//! Downloads from a hub on this machine: what is fetched, what is kept, what is fetched again. (What is refused: `download_refusals.rs`.)
 #![cfg(feature = "download")]
 
 #[path = "support/hub.rs"]
@@ -6,66 +6,11 @@ mod hub;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use hub::{COMMIT, File, Seen, TestHub, sha256};
-use sha1::{Digest, Sha1};
+use hub::*;
 use tempfile::TempDir;
-use tritwise_loader::Error;
-use tritwise_loader::download::{Fetched, Hub, Progress};
-
-const GGUF: &str = "hf:tests/model/model.gguf";
-
-/// Bytes that are not the same twice.
-fn bytes(len: usize) -> Vec<u8> {
-    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
-}
-
-fn files<const N: usize>(files: [(&str, Vec<u8>); N]) -> impl Iterator<Item = (String, Vec<u8>)> {
-    files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes))
-}
-
-/// A hub with one file of `len` bytes, and an empty cache.
-fn one_file(len: usize) -> (TestHub, TempDir) {
-    (TestHub::new(files([("model.gguf", bytes(len))])), tempfile::tempdir().unwrap())
-}
-
-fn client(hub: &TestHub, cache: &TempDir) -> Hub {
-    Hub::new(cache.path()).endpoint(&hub.url)
-}
-
-fn fetch(hub: &Hub, name: &str) -> Result<Fetched, Error> {
-    hub.fetch(name, &mut |_| {})
-}
-
-/// Why `name` is refused.
-fn refusal(hub: &Hub, name: &str) -> String {
-    match fetch(hub, name) {
-        Ok(fetched) => panic!("{name} was fetched to {}", fetched.path.display()),
-        Err(error) => error.to_string(),
-    }
-}
-
-fn repository(cache: &TempDir) -> PathBuf {
-    cache.path().join("models--tests--model")
-}
-
-fn blobs(cache: &TempDir) -> BTreeSet<String> {
-    let entries = fs::read_dir(repository(cache).join("blobs")).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
-}
-
-/// The requests for bytes of files, as "method range".
-fn transfers(seen: &[Seen]) -> Vec<String> {
-    let bytes = seen.iter().filter(|seen| seen.method == "GET" && (seen.cdn || seen.path.contains("/cache/")));
-    bytes.map(|seen| seen.range.clone().unwrap_or_else(|| "all".to_owned())).collect()
-}
-
-/// The hub's name for a small file, which git gave it.
-fn git_blob(bytes: &[u8]) -> String {
-    let hash = Sha1::new_with_prefix(format!("blob {}\0", bytes.len())).chain_update(bytes).finalize();
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use tritwise_loader::download::Progress;
 
 #[test]
 fn a_file_is_fetched_once_and_kept_as_huggingface_hub_keeps_it() {
@@ -167,41 +112,6 @@ fn blob_path() -> &'static str {
 }
 
 #[test]
-fn bytes_with_another_checksum_are_deleted() {
-    let (server, cache) = one_file(3000);
-    let right = File { bytes: bytes(3000), blob: git_blob(&bytes(3000)), size: 3000 };
-    for blob in ["0".repeat(64), "0".repeat(40)] {
-        server.set(|manners| {
-            _ = manners.files.insert("model.gguf".to_owned(), File { blob: blob.clone(), ..right.clone() })
-        });
-        let why = refusal(&client(&server, &cache), GGUF);
-        let found = if blob.len() == 64 { sha256(&bytes(3000)) } else { right.blob.clone() };
-        assert!(why.contains(&format!("arrived with the checksum {found} where the hub says {blob}")), "{why}");
-        assert!(blobs(&cache).is_empty());
-        assert!(!repository(&cache).join("snapshots").exists());
-        assert!(!repository(&cache).join("refs").exists());
-    }
-    // And with git's checksum, which small files have.
-    server.set(|manners| _ = manners.files.insert("model.gguf".to_owned(), right.clone()));
-    assert_eq!(fs::read(fetch(&client(&server, &cache), GGUF).unwrap().path).unwrap(), bytes(3000));
-    assert_eq!(blobs(&cache), BTreeSet::from([right.blob]));
-}
-
-#[test]
-fn a_damaged_part_is_found_out() {
-    let (server, cache) = one_file(300_000);
-    server.set(|manners| manners.break_off = Some((100_000, 1)));
-    refusal(&client(&server, &cache), GGUF);
-    let part = repository(&cache).join("blobs").join(format!("{}.incomplete", sha256(&bytes(300_000))));
-    fs::write(&part, vec![0; 100_000]).unwrap();
-    assert!(refusal(&client(&server, &cache), GGUF).contains("arrived with the checksum"));
-    assert!(!part.exists());
-    // And a part that is longer than the file.
-    fs::write(&part, vec![0; 300_001]).unwrap();
-    assert_eq!(fs::read(fetch(&client(&server, &cache), GGUF).unwrap().path).unwrap(), bytes(300_000));
-}
-
-#[test]
 fn a_blob_that_was_cut_short_is_fetched_again() {
     let (server, cache) = one_file(3000);
     let fetched = fetch(&client(&server, &cache), GGUF).unwrap();
@@ -220,19 +130,6 @@ fn a_link_to_a_blob_that_was_deleted_is_made_again() {
     assert!(refusal(&client(&server, &cache).offline(true), GGUF).contains("model.gguf is not in"));
     assert_eq!(fetch(&client(&server, &cache), GGUF).unwrap(), fetched);
     assert_eq!(fs::read(fetched.path).unwrap(), bytes(3000));
-}
-
-#[test]
-fn a_file_has_the_size_that_the_hub_says() {
-    let (server, cache) = one_file(3000);
-    server.set(|manners| manners.surplus = Some(b"more".to_vec()));
-    assert!(refusal(&client(&server, &cache), GGUF).contains("is longer than the 3000 bytes"));
-    let part = repository(&cache).join("blobs").join(format!("{}.incomplete", sha256(&bytes(3000))));
-    assert!(fs::metadata(part).unwrap().len() <= 3000);
-    server.set(|manners| manners.surplus = None);
-    server.set(|manners| manners.files.get_mut("model.gguf").unwrap().size = 5000);
-    let why = refusal(&client(&server, &cache), GGUF);
-    assert!(why.contains("broke off at byte 3000 of 5000") || why.contains("cannot be continued"), "{why}");
 }
 
 #[test]
@@ -393,68 +290,6 @@ fn of_a_folder_what_is_read_is_fetched() {
     assert!(why.contains("has neither .gguf nor .safetensors files") && why.contains("the hub was not asked"), "{why}");
 }
 
-/// All files below `folder`.
-fn walk(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
-    entries.flat_map(|entry| if entry.path().is_dir() { walk(&entry.path()) } else { vec![entry.path()] }).collect()
-}
-
-#[test]
-fn names_that_lead_out_of_the_cache_are_refused() {
-    let outside = tempfile::tempdir().unwrap();
-    let absolute = format!("{}/evil.gguf", outside.path().display());
-    for name in [
-        "../../../../evil.gguf",
-        &absolute,
-        "a/../../evil.gguf",
-        "..\\evil.gguf",
-        "c:evil.gguf",
-        "evil\n.gguf",
-        "/evil.gguf",
-    ] {
-        let (cache, server) = (TempDir::new_in(&outside).unwrap(), TestHub::new([(name.to_owned(), bytes(10))]));
-        let why = refusal(&client(&server, &cache), "hf:tests/model");
-        assert!(why.contains("whose name may lead out of the cache"), "{why}");
-        assert!(!why.contains('\n'), "{why:?}");
-        assert!(transfers(&server.seen()).is_empty());
-        assert!(walk(outside.path()).is_empty());
-        let why = refusal(&client(&server, &cache), &format!("hf:tests/model/{name}"));
-        assert!(why.contains("whose name may lead out of the cache"), "{why}");
-    }
-    let cache = tempfile::tempdir().unwrap();
-    let index = br#"{"weight_map": {"a": "../model-1.safetensors"}}"#.to_vec();
-    let server = TestHub::new(files([
-        ("config.json", b"{}".to_vec()),
-        ("model.safetensors.index.json", index),
-        ("x.safetensors", bytes(1)),
-    ]));
-    let why = refusal(&client(&server, &cache), "hf:tests/model");
-    assert!(why.contains("names \"../model-1.safetensors\" as a shard"), "{why}");
-}
-
-#[test]
-fn the_token_is_for_the_hub_alone() {
-    let (server, cache) = one_file(3000);
-    let readme = b"small".to_vec();
-    let small = File { blob: git_blob(&readme), size: 5, bytes: readme };
-    server.set(|manners| _ = manners.files.insert("small.gguf".to_owned(), small));
-    let with_token = client(&server, &cache).token("hf_secret");
-    fetch(&with_token, GGUF).unwrap();
-    fetch(&with_token, "hf:tests/model/small.gguf").unwrap();
-    refusal(&with_token, "hf:tests/model");
-    let seen = server.seen();
-    assert!(seen.iter().any(|seen| seen.cdn) && seen.iter().any(|seen| seen.path.contains("/cache/")));
-    for seen in seen {
-        assert_eq!(seen.token.as_deref(), (!seen.cdn).then_some("Bearer hf_secret"), "{seen:?}");
-    }
-    assert!(!format!("{with_token:?}").contains("secret"));
-
-    let why = refusal(&client(&server, &cache).token("hf_secret\nx: y"), GGUF);
-    assert!(why.contains("with this token") && !why.contains("secret"), "{why}");
-    fetch(&client(&server, &cache), GGUF).unwrap();
-    assert!(server.seen().iter().all(|seen| seen.token.is_none()));
-}
-
 #[test]
 fn two_at_once_transfer_a_file_once() {
     let (server, cache) = one_file(300_000);
@@ -468,58 +303,4 @@ fn two_at_once_transfer_a_file_once() {
     assert_eq!(fetched[0], fetched[1]);
     assert_eq!(fs::read(&fetched[0].path).unwrap(), bytes(300_000));
     assert_eq!(transfers(&server.seen()), ["all"]);
-}
-
-#[test]
-fn what_is_no_hub_is_called_that() {
-    let (server, cache) = one_file(3000);
-    let check = |path: &'static str, status: u16, headers: &[(&'static str, &str)], name: &str, why: &str| {
-        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        server.set(|manners| manners.answer = Some((path, status, headers)));
-        let refusal = refusal(&client(&server, &cache), name);
-        assert!(refusal.contains("does not answer as a hub") && refusal.contains(why), "{refusal}");
-    };
-    let commit = ("x-repo-commit", COMMIT);
-    check("resolve", 200, &[], GGUF, "names no commit");
-    check("resolve", 200, &[("x-repo-commit", "../../x")], GGUF, "names no commit");
-    check("resolve", 200, &[commit], GGUF, "without a checksum");
-    check("resolve", 200, &[commit, ("etag", "\"../x\"")], GGUF, "without a checksum");
-    let etag = ("x-linked-etag", "0000000000000000000000000000000000000000");
-    check("resolve", 302, &[commit, etag, ("location", "http://127.0.0.1:1/x")], GGUF, "without a size");
-    check("resolve", 302, &[commit, etag, ("location", "nowhere")], GGUF, "leads to no URL");
-    check("resolve", 302, &[("location", "/tests/model/resolve/x")], GGUF, "without end");
-    check("api", 200, &[], "hf:tests/model", "its listing is not as expected");
-    server.set(|manners| manners.answer = None);
-    server.set(|manners| manners.listing = Some(r#"{"sha": "../x", "siblings": []}"#.to_owned()));
-    assert!(refusal(&client(&server, &cache), "hf:tests/model").contains("its listing has no commit"));
-    server.set(|manners| manners.listing = Some(" ".repeat((16 << 20) + 1)));
-    assert!(refusal(&client(&server, &cache), "hf:tests/model").contains("its listing is larger than 16777216 bytes"));
-    for endpoint in ["", "huggingface.co", "ftp://host", "file:///etc"] {
-        let why = refusal(&client(&server, &cache).endpoint(endpoint), GGUF);
-        assert!(why.contains("an endpoint is an https:// or http:// URL"), "{why}");
-    }
-}
-
-#[test]
-fn all_files_are_of_one_commit() {
-    let server = TestHub::new(files([("config.json", b"{}".to_vec()), ("model.safetensors", bytes(10))]));
-    let cache = tempfile::tempdir().unwrap();
-    let other = vec![("x-repo-commit", "f".repeat(40)), ("etag", format!("\"{}\"", "0".repeat(40)))];
-    server.set(|manners| manners.answer = Some(("config.json", 200, other)));
-    assert!(refusal(&client(&server, &cache), "hf:tests/model").contains("where another was asked for"));
-}
-
-#[test]
-fn a_cache_that_cannot_be_written_is_named() {
-    let (server, cache) = one_file(10);
-    let file = cache.path().join("file");
-    fs::write(&file, b"in the way").unwrap();
-    let why = refusal(&Hub::new(&file).endpoint(&server.url), GGUF);
-    assert!(why.contains("cannot be locked") && why.contains("choose another cache"), "{why}");
-}
-
-#[test]
-fn a_name_is_not_opened_as_a_path() {
-    let error = tritwise_loader::open(GGUF, &Default::default()).unwrap_err().to_string();
-    assert!(error.contains("fetch it (download::Hub::fetch)"), "{error}");
 }

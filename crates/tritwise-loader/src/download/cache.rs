@@ -73,10 +73,6 @@ impl Cache {
     /// Makes `pointer` the name of a complete blob; `file` is its last part, below the commit.
     pub(crate) fn link(&self, blob: &str, pointer: &Path, file: &str) -> Result<(), CheckpointError> {
         make_folder_of(pointer)?;
-        if pointer.is_symlink() && !pointer.exists() {
-            // What it pointed to was deleted by hand.
-            fs::remove_file(pointer).map_err(|error| write_error(pointer, &error))?;
-        }
         let target = self.blob(blob);
         match link(&target, &"../".repeat(2 + file.matches('/').count()), pointer) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(write_error(pointer, &error)),

@@ -4,13 +4,17 @@
 //! path. Every connection has one request, of bounded size, and ends after ten seconds of silence.
 #![allow(dead_code, reason = "each test file uses another part")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tritwise_loader::Error;
+use tritwise_loader::download::{Fetched, Hub};
 
 /// The commit that `main` is.
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -276,4 +280,58 @@ fn body(file: &File, request: &Seen, manners: &Manners) -> Answer {
         Some(_) => (416, Vec::new()),
     };
     Answer { status, headers, body: bytes, file: true }
+}
+
+/// The only file of [`one_file`].
+pub(crate) const GGUF: &str = "hf:tests/model/model.gguf";
+
+/// Bytes that are not the same twice.
+pub(crate) fn bytes(len: usize) -> Vec<u8> {
+    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+pub(crate) fn files<const N: usize>(files: [(&str, Vec<u8>); N]) -> impl Iterator<Item = (String, Vec<u8>)> {
+    files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes))
+}
+
+/// A hub with one file of `len` bytes, and an empty cache.
+pub(crate) fn one_file(len: usize) -> (TestHub, TempDir) {
+    (TestHub::new(files([("model.gguf", bytes(len))])), tempfile::tempdir().unwrap())
+}
+
+pub(crate) fn client(hub: &TestHub, cache: &TempDir) -> Hub {
+    Hub::new(cache.path()).endpoint(&hub.url)
+}
+
+pub(crate) fn fetch(hub: &Hub, name: &str) -> Result<Fetched, Error> {
+    hub.fetch(name, &mut |_| {})
+}
+
+/// Why `name` is refused.
+pub(crate) fn refusal(hub: &Hub, name: &str) -> String {
+    match fetch(hub, name) {
+        Ok(fetched) => panic!("{name} was fetched to {}", fetched.path.display()),
+        Err(error) => error.to_string(),
+    }
+}
+
+pub(crate) fn repository(cache: &TempDir) -> PathBuf {
+    cache.path().join("models--tests--model")
+}
+
+pub(crate) fn blobs(cache: &TempDir) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(repository(cache).join("blobs")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
+}
+
+/// The requests for bytes of files, as "method range".
+pub(crate) fn transfers(seen: &[Seen]) -> Vec<String> {
+    let bytes = seen.iter().filter(|seen| seen.method == "GET" && (seen.cdn || seen.path.contains("/cache/")));
+    bytes.map(|seen| seen.range.clone().unwrap_or_else(|| "all".to_owned())).collect()
+}
+
+/// All files below `folder`.
+pub(crate) fn walk(folder: &std::path::Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries.flat_map(|entry| if entry.path().is_dir() { walk(&entry.path()) } else { vec![entry.path()] }).collect()
 }

@@ -349,3 +349,13 @@ fn unreadable_files_are_still_described() {
     assert!(tensor.unreadable.as_ref().unwrap().contains("tile sizes"));
     assert_eq!(description.file_bytes, path.metadata().unwrap().len());
 }
+
+#[test]
+fn a_name_on_the_hub_is_no_path() {
+    let error = tritwise_loader::open("hf:owner/name/model.gguf", &Options::default()).unwrap_err().to_string();
+    let remedy =
+        if cfg!(feature = "download") { "fetch it (download::Hub::fetch)" } else { "features = [\"download\"]" };
+    assert!(error.starts_with("hf:owner/name/model.gguf: is on the Hugging Face hub"), "{error}");
+    assert!(error.contains(remedy), "{error}");
+    assert_eq!(tritwise_loader::describe("hf:owner/name/model.gguf").unwrap_err().to_string(), error);
+}

@@ -70,13 +70,13 @@ impl Cache {
         })
     }
 
-    /// Makes `pointer` the name of a complete blob; `file` is its last part, below the commit.
+    /// Makes `pointer`, which is `file` in a snapshot, a name of a complete blob, whose lock must be held.
     pub(crate) fn link(&self, blob: &str, pointer: &Path, file: &str) -> Result<(), CheckpointError> {
         make_folder_of(pointer)?;
-        let target = self.blob(blob);
-        match link(&target, &"../".repeat(2 + file.matches('/').count()), pointer) {
+        let up = "../".repeat(2 + file.matches('/').count());
+        match link(&self.blob(blob), &up, pointer) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(write_error(pointer, &error)),
-            // Already there: another program was quicker, with the same blob.
+            // There is a link already, and the blob that it led to is there again.
             _ => Ok(()),
         }
     }
@@ -140,7 +140,14 @@ fn link(target: &Path, up: &str, pointer: &Path) -> io::Result<()> {
 /// none, a copy has to do.
 #[cfg(not(unix))]
 fn link(target: &Path, _up: &str, pointer: &Path) -> io::Result<()> {
-    fs::hard_link(target, pointer).or_else(|_| fs::copy(target, pointer).map(|_| ()))
+    match fs::hard_link(target, pointer) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            let mut new = pointer.to_owned();
+            new.as_mut_os_string().push(".incomplete");
+            fs::copy(target, &new).and_then(|_| fs::rename(&new, pointer))
+        }
+        done => done,
+    }
 }
 
 pub(crate) fn make_folder_of(path: &Path) -> Result<(), CheckpointError> {

@@ -49,8 +49,8 @@ impl Repository for Remote<'_> {
         let pointer = self.cache.pointer(&facts.commit, file);
         if !pointer.exists() {
             let Self { client, cache, name, .. } = *self;
-            Transfer { client, cache, name, file, facts: &facts, progress: self.progress }.run()?;
-            self.cache.link(&facts.blob, &pointer, file)?;
+            let (facts, pointer, progress) = (&facts, &pointer, &mut *self.progress);
+            Transfer { client, cache, name, file, facts, pointer, progress }.run()?;
         }
         self.commit = Some(facts.commit);
         Ok(pointer)

@@ -32,18 +32,27 @@ pub(crate) struct Transfer<'a> {
     pub(crate) name: &'a Name,
     pub(crate) file: &'a str,
     pub(crate) facts: &'a Facts,
+    /// Where the file is to be, in the snapshot.
+    pub(crate) pointer: &'a Path,
     pub(crate) progress: &'a mut dyn FnMut(Progress<'_>),
 }
 
 impl Transfer<'_> {
-    /// Brings the file's blob into the cache, unless it is there.
+    /// Brings the file into the cache.
     pub(crate) fn run(mut self) -> Result<(), Failure> {
         let _lock = self.cache.lock(&self.facts.blob)?;
-        let path = self.cache.blob(&self.facts.blob);
-        if fs::metadata(&path).is_ok_and(|there| there.len() == self.facts.size) {
-            return Ok(());
+        let there = fs::metadata(self.cache.blob(&self.facts.blob)).is_ok_and(|there| there.len() == self.facts.size);
+        if !there {
+            self.bring_blob()?;
         }
-        let part_path = self.cache.part(&self.facts.blob);
+        if !self.pointer.exists() {
+            self.cache.link(&self.facts.blob, self.pointer, self.file)?;
+        }
+        Ok(())
+    }
+
+    fn bring_blob(&mut self) -> Result<(), Failure> {
+        let (path, part_path) = (self.cache.blob(&self.facts.blob), self.cache.part(&self.facts.blob));
         make_folder_of(&part_path)?;
         let part = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&part_path);
         let mut part = part.map_err(|error| write_error(&part_path, &error))?;

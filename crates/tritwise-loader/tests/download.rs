@@ -232,6 +232,28 @@ fn a_repository_is_its_only_gguf_file_or_its_folder() {
 }
 
 #[test]
+fn a_split_model_is_all_of_its_parts() {
+    let parts = || [1, 2, 3].map(|no| (format!("q/m-0000{no}-of-00003.gguf"), bytes(no)));
+    for name in ["hf:tests/model", "hf:tests/model/q/m-00002-of-00003.gguf"] {
+        let (server, cache) = (TestHub::new(parts()), tempfile::tempdir().unwrap());
+        let path = fetch(&client(&server, &cache), name).unwrap().path;
+        assert!(path.ends_with(if name.ends_with("gguf") { "m-00002-of-00003.gguf" } else { "m-00001-of-00003.gguf" }));
+        assert_eq!(walk(path.parent().unwrap()).len(), 3);
+        assert_eq!(fetch(&client(&server, &cache).offline(true), name).unwrap().path, path);
+    }
+    // Two of them, one that lacks a part, and a name that only looks like a part's.
+    let cache = tempfile::tempdir().unwrap();
+    let other = ("b-00001-of-00002.gguf".to_owned(), bytes(9));
+    let server = TestHub::new(parts().into_iter().chain([other.clone()]));
+    let why = refusal(&client(&server, &cache), "hf:tests/model");
+    assert!(why.ends_with("name one, of b-00001-of-00002.gguf, q/m-00001-of-00003.gguf"), "{why}");
+    let why = refusal(&client(&TestHub::new([other]), &cache), "hf:tests/model");
+    assert!(why.contains("b-00002-of-00002.gguf of it is not there"), "{why}");
+    let odd = TestHub::new(files([("x-00000-of-00000.gguf", bytes(1))]));
+    fetch(&client(&odd, &cache), "hf:tests/model/x-00000-of-00000.gguf").unwrap();
+}
+
+#[test]
 fn of_a_folder_what_is_read_is_fetched() {
     let index = br#"{"metadata": {}, "weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
     let folder = [

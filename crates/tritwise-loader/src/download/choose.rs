@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::Failure;
 use super::name::Name;
 use crate::error::printable;
-use crate::hf;
+use crate::{hf, limits};
 
 /// The files beside a folder's weights that are read, or that say what kind of model it is.
 const BESIDE: [&str; 9] = [
@@ -31,7 +31,7 @@ pub(crate) trait Repository {
 /// Has the model's files placed in the cache and returns what to open.
 pub(crate) fn collect(name: &Name, repository: &mut dyn Repository) -> Result<PathBuf, Failure> {
     match name.file.as_deref() {
-        Some(file) if has_extension(file, "gguf") => repository.place(file),
+        Some(file) if has_extension(file, "gguf") => gguf(repository, file),
         Some(file) if has_extension(file, "safetensors") => {
             let files = repository.files()?;
             let folder = file.rfind('/').map_or("", |end| &file[..=end]);
@@ -42,17 +42,48 @@ pub(crate) fn collect(name: &Name, repository: &mut dyn Repository) -> Result<Pa
         }
         None => {
             let files = repository.files()?;
-            let ggufs: Vec<&str> =
-                files.iter().map(String::as_str).filter(|file| has_extension(file, "gguf")).collect();
-            match ggufs.as_slice() {
+            let is_model = |file: &&str| has_extension(file, "gguf") && part_of(file).is_none_or(|part| part.no == 1);
+            let models: Vec<&str> = files.iter().map(String::as_str).filter(is_model).collect();
+            match models.as_slice() {
                 [] => folder_of(name, repository, &files, "", None),
-                [gguf] => repository.place(gguf),
+                [file] => gguf(repository, file),
                 several => {
                     Err(name.refuse(format_args!("has several models: name one, of {}", listed(several))).into())
                 }
             }
         }
     }
+}
+
+/// Has a GGUF file placed, and the others if it is part of a split model.
+fn gguf(repository: &mut dyn Repository, file: &str) -> Result<PathBuf, Failure> {
+    if let Some(part) = part_of(file) {
+        for no in (1..=part.count).filter(|&no| no != part.no) {
+            repository.place(&format!("{}-{no:05}-of-{:05}.gguf", part.stem, part.count))?;
+        }
+    }
+    repository.place(file)
+}
+
+/// What the name of a part of a split model says.
+struct Part<'a> {
+    stem: &'a str,
+    /// Counted from 1.
+    no: usize,
+    count: usize,
+}
+
+/// `…-0000n-of-0000N.gguf` is part n of N (`gguf/split.rs`).
+fn part_of(file: &str) -> Option<Part<'_>> {
+    let (rest, count) = file.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let (stem, no) = rest.rsplit_once('-')?;
+    let number = |digits: &str| {
+        let plain = digits.len() == 5 && digits.bytes().all(|digit| digit.is_ascii_digit());
+        digits.parse::<usize>().ok().filter(|_| plain)
+    };
+    let (no, count) = (number(no)?, number(count)?);
+    // What says that it has more parts is refused when it is opened.
+    (count <= limits::SHARDS && (1..=count).contains(&no)).then_some(Part { stem, no, count })
 }
 
 /// Has a folder's weights placed, all or `named`, and what is beside them.

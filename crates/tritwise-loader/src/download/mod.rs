@@ -130,7 +130,7 @@ impl Hub {
     /// Fetches what `name` (`hf:owner/name[@revision][/file]`) stands for, as far as the cache does not have it.
     ///
     /// Of a repository, that is its only `.gguf` file, or if it has none its safetensors and the small files beside
-    /// them. A `.safetensors` file stands for itself with its shards and those small files.
+    /// them. A part of a split GGUF model stands for all of them. A `.safetensors` file stands for itself with its shards and those small files.
     ///
     /// If the hub cannot be reached, what the cache has for the revision is given, and
     /// [`Fetched::unconfirmed`] says why. `progress` hears of each file that is transferred, at least once.

@@ -16,7 +16,7 @@ use crate::vocabulary::Vocabulary;
 use crate::{gguf, hf};
 
 /// What names on the Hugging Face hub begin with, which are no paths.
-pub const HUB_PREFIX: &str = "hf:";
+pub(crate) const HUB_PREFIX: &str = "hf:";
 
 /// What a checkpoint does not say, or says wrongly.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

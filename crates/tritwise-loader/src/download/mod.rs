@@ -29,7 +29,7 @@ use sources::{Remote, Snapshot};
 use crate::error::file_error;
 
 /// What names on the hub begin with.
-pub use crate::open::HUB_PREFIX as PREFIX;
+pub const PREFIX: &str = crate::open::HUB_PREFIX;
 
 /// Where to fetch from, and where to keep what was fetched.
 ///

@@ -1,112 +1,123 @@
-//! Converts a checkpoint to a GGUF file.
+//! Converts a checkpoint to a GGUF file or a Hugging Face folder.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use clap::{Parser, ValueEnum};
-use support::{Result, bar, fail, local};
-use tritwise::loader::{self, Conversion, I2sLayout, Stage};
-use tritwise::tensor::{DenseEncoding, TernaryEncoding};
+use clap::{CommandFactory, FromArgMatches, Parser};
+use serde_json::json;
+use support::machine::peak_rss;
+use support::shapes::{encoding_names, parse_encoding};
+use support::{Dense, Result, bar, fail, local, print_json, size};
+use tritwise::loader::{self, Conversion, Stage};
+use tritwise::tensor::{Scales, TernaryEncoding};
 
-/// Convert a Hugging Face folder, or another GGUF file, to GGUF: linear layers
-/// in a ternary encoding, norms in F32, the tokenizer carried over. Every weight
-/// of the result is then compared with the original.
+/// Convert a Hugging Face folder or a GGUF file (any part of a split one) to a
+/// GGUF file in another encoding, or to a folder of packed weights. The tokenizer
+/// and the metadata are carried over; every weight of the result is compared with
+/// the original before it gets its name.
 ///
 ///   cargo run --release --example convert -- path/to/folder model.gguf
-///   cargo run --release --example convert -- --type tq1_0 --embedding q6_k path/to/folder small.gguf
+///   cargo run --release --example convert -- --to tq1_0 --embedding q6_k path/to/folder small.gguf
+///   cargo run --release --example convert -- --to hf-packed model.gguf path/to/new-folder
 ///
-/// I2_S, bitnet.cpp's type, takes 2 bits per weight and keeps scales exactly.
-/// TQ2_0 (2.06 bits) and TQ1_0 (1.69 bits), ggml's types, round scales to 16
-/// bits and need layer widths that are multiples of 256. BASE3 (1.6 bits) is this
-/// project's own: no other program reads it, and this one computes with it where it
-/// lies, without a copy.
+/// Which encoding? i2_s is bitnet.cpp's and keeps scales exactly. tq2_0 and tq1_0
+/// are ggml's, for llama.cpp; they round scales to 16 bits and need layer widths
+/// that are multiples of 256. base3 is this project's own: no other program reads it,
+/// and this one computes with it where it lies, without a copy. hf-packed makes
+/// a folder for transformers. What an encoding cannot hold is refused, with
+/// the names of those that can.
 #[derive(Debug, Parser)]
 #[command(verbatim_doc_comment)]
 struct Args {
-    /// Encoding of the linear layers.
-    #[arg(long = "type", value_enum, default_value_t = Ternary::I2S)]
-    ternary: Ternary,
+    /// Encoding of the linear layers; the table below lists all.
+    #[arg(long, visible_alias = "type", default_value = "i2_s", value_parser = parse_encoding)]
+    to: TernaryEncoding,
     /// Encoding of the token embedding [default: as it is].
     #[arg(long, value_enum)]
     embedding: Option<Dense>,
     /// Encoding of the output head, if it is not the embedding [default: as it is].
     #[arg(long, value_enum)]
     head: Option<Dense>,
-    /// The model's name in the file.
+    /// The model's name in a GGUF file.
     #[arg(long)]
     name: Option<String>,
     /// Leave the tokenizer out.
+    #[arg(long, alias = "no-tokenizer")]
+    without_tokenizer: bool,
+    /// Print one JSON object: bytes, seconds of both passes, and the most memory this process had.
     #[arg(long)]
-    no_tokenizer: bool,
+    json: bool,
     /// A GGUF file or a Hugging Face folder; with `--features download` also `hf:owner/name`.
     src: PathBuf,
-    /// The file to write.
+    /// The file to write, or the folder to make.
     dst: PathBuf,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Ternary {
-    #[value(name = "i2_s")]
-    I2S,
-    #[value(name = "tq1_0")]
-    Tq1_0,
-    #[value(name = "tq2_0")]
-    Tq2_0,
-    Base3,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Dense {
-    #[value(name = "f32")]
-    F32,
-    #[value(name = "f16")]
-    F16,
-    #[value(name = "bf16")]
-    Bf16,
-    #[value(name = "q8_0")]
-    Q8_0,
-    #[value(name = "q6_k")]
-    Q6K,
-}
-
-impl From<Dense> for DenseEncoding {
-    fn from(encoding: Dense) -> Self {
-        match encoding {
-            Dense::F32 => Self::F32,
-            Dense::F16 => Self::F16,
-            Dense::Bf16 => Self::Bf16,
-            Dense::Q8_0 => Self::Q8_0,
-            Dense::Q6K => Self::Q6K,
-        }
+fn main() -> ExitCode {
+    let matches = Args::command().after_help(table()).get_matches();
+    match Args::from_arg_matches(&matches) {
+        Ok(args) => fail(run(args)),
+        Err(error) => error.exit(),
     }
 }
 
-fn main() -> ExitCode {
-    fail(run(Args::parse()))
-}
-
 fn run(args: Args) -> Result {
+    let start = Instant::now();
     let source = loader::open(local(&args.src)?, &Default::default())?;
     let mut conversion = Conversion::default();
-    conversion.linear = match args.ternary {
-        Ternary::I2S => TernaryEncoding::I2S(I2sLayout::A),
-        Ternary::Tq1_0 => TernaryEncoding::Tq1_0,
-        Ternary::Tq2_0 => TernaryEncoding::Tq2_0,
-        Ternary::Base3 => TernaryEncoding::Base3,
-    };
+    conversion.linear = args.to;
     conversion.embedding = args.embedding.map(Into::into);
     conversion.head = args.head.map(Into::into);
     conversion.name = args.name;
-    conversion.without_tokenizer = args.no_tokenizer;
+    conversion.without_tokenizer = args.without_tokenizer;
     let bar = bar("writing", 0);
+    let mut written = start.elapsed();
     loader::convert(&source, &args.dst, &conversion, &mut |progress| {
-        if progress.stage == Stage::Verify {
-            bar.set_message("verifying");
+        match progress.stage {
+            Stage::Write => written = start.elapsed(),
+            Stage::Verify => bar.set_message("verifying"),
         }
-        bar.set_length(progress.total as u64);
-        bar.set_position(progress.done as u64);
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
     })?;
     bar.finish_and_clear();
-    eprintln!("{}: {} bytes, compared with its source", args.dst.display(), std::fs::metadata(&args.dst)?.len());
+    let (bytes, verified) = (size(&args.dst)?, start.elapsed() - written);
+    if args.json {
+        print_json(&json!({
+            "bytes": bytes,
+            "write_s": written.as_secs_f64(),
+            "verify_s": verified.as_secs_f64(),
+            "peak_rss_bytes": peak_rss(),
+        }));
+    } else {
+        eprintln!("{}: {bytes} bytes, compared with its source", args.dst.display());
+    }
     Ok(())
+}
+
+/// The encodings, and what can be said of each by asking it.
+fn table() -> String {
+    // A shape that every encoding holds.
+    const ROWS: usize = 256;
+    const COLS: usize = 2560;
+    let mut lines = vec!["Encodings:  bits per weight, scales per matrix".to_owned()];
+    let (ternary, binary) = (vec![0; ROWS * COLS], vec![1; ROWS * COLS]);
+    for (name, encoding) in encoding_names().iter().zip(TernaryEncoding::WRITABLE) {
+        let holds = |trits: &[i8], scales| encoding.encode(trits, ROWS, COLS, &scales).is_ok();
+        let bits = encoding.encoded_len(ROWS, COLS).map_or(f64::NAN, |len| 8.0 * len as f64 / (ROWS * COLS) as f64);
+        let by_row = holds(&binary, Scales::Rows((1..=ROWS).map(|row| row as f32).collect()));
+        let by_group = holds(
+            &binary,
+            Scales::Groups { cols: 256, values: (1..=ROWS * COLS / 256).map(|i| (i % 7 + 1) as f32).collect() },
+        );
+        let scales = match (by_row, by_group) {
+            (_, true) => "any number",
+            (true, false) => "one, or one per row",
+            (false, false) => "one",
+        };
+        let signs = if holds(&ternary, Scales::Tensor(1.0)) { "" } else { "; binary weights, no zeros" };
+        lines.push(format!("  {name:<10}{bits:5.2}  {scales}{signs}"));
+    }
+    lines.join("\n")
 }

@@ -1,23 +1,32 @@
 //! Writes a checkpoint of random weights in the shape of a published model.
 
-use std::fs::File;
-use std::io::BufWriter;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, ValueEnum};
-use support::dummy::{self, Head, SHAPES, Ternary};
-use support::{Result, bar, fail, plant};
+use support::dummy::{Dummy, MASTERS};
+use support::shapes::{Graph, SHAPES, parse_encoding};
+use support::{Dense, Result, bar, fail, plant, size};
+use tritwise::loader::{self, Conversion};
+use tritwise::tensor::TernaryEncoding;
 
-/// Write a structurally valid GGUF file of random weights, for measuring speed
-/// and memory without downloading anything. It has no tokenizer, and what it
-/// says makes no sense.
+/// Write a valid checkpoint of random weights, for measuring speed and memory
+/// without downloading anything. It has no tokenizer, and what it says makes no
+/// sense.
 ///
 ///   cargo run --release --example dummy -- --shape 2b-4t /tmp/2b.gguf
 ///   cargo run --release --example bench -- --model /tmp/2b.gguf
 ///
-/// The largest shape takes 21 GB, and is meant to be opened in place:
+/// What is written follows from the encoding of the ternary matrices: a GGUF file,
+/// or a Hugging Face folder for hf-packed and for hf-master, the bf16 master weights
+/// of a training:
+///
+///   cargo run --release --example dummy -- --shape 2b-4t --type hf-master /tmp/2b
+///   cargo run --release --example convert -- --to tq2_0 /tmp/2b /tmp/2b-tq2_0.gguf
+///
+/// Any shape can have any graph (--graph), its own or that of another family. The
+/// largest shape takes 21 GB, and is meant to be opened in place:
 ///
 ///   cargo run --release --example dummy -- --shape 100b --type base3 --head q6_k /tmp/100b.gguf
 ///   cargo run --release --example bench -- --model /tmp/100b.gguf --in-place
@@ -27,12 +36,15 @@ struct Args {
     /// Whose shape.
     #[arg(long, default_value = "2b-4t", value_parser = PossibleValuesParser::new(SHAPES.map(|s| s.name)))]
     shape: String,
-    /// Encoding of the ternary matrices.
-    #[arg(long = "type", value_enum, default_value_t = Ternary::I2S)]
-    ternary: Ternary,
+    /// Whose graph [default: the shape's own].
+    #[arg(long, visible_alias = "arch")]
+    graph: Option<Graph>,
+    /// Encoding of the ternary matrices: i2_s, tq1_0, tq2_0, … (convert --help lists them), or hf-master.
+    #[arg(long = "type", visible_alias = "to", default_value = "i2_s", value_parser = linear)]
+    linear: TernaryEncoding,
     /// Encoding of the embedding and the head.
-    #[arg(long, value_enum, default_value_t = Head::F16)]
-    head: Head,
+    #[arg(long, value_enum, default_value_t = Dense::F16)]
+    head: Dense,
     /// How far the likeliest tokens stand out. `trained` plants, for each of the 128 positions that
     /// bench decodes from an empty cache, 32 rows of an F16 head whose cosines with the hidden vector are
     /// those of the best 32 tokens at one position of a story by the bundled model (whose width is 256);
@@ -43,8 +55,15 @@ struct Args {
     /// The same seed writes the same file.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// The file to write.
+    /// The file or folder to write.
     dst: PathBuf,
+}
+
+fn linear(name: &str) -> std::result::Result<TernaryEncoding, String> {
+    match name {
+        "hf-master" => Ok(MASTERS),
+        name => parse_encoding(name).map_err(|message| format!("{message}, hf-master")),
+    }
 }
 
 /// See [`support::plant`].
@@ -62,9 +81,11 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result {
     let shape = SHAPES.iter().find(|s| s.name == args.shape).ok_or("no such shape")?;
-    let bytes = dummy::data_bytes(shape, args.ternary, args.head)?;
-    let file = File::create(&args.dst).map_err(|e| format!("{}: {e}", args.dst.display()))?;
-    match free_bytes(&file) {
+    let dummy =
+        Dummy { config: shape.config(args.graph), linear: args.linear, table: args.head.into(), seed: args.seed };
+    let bytes = dummy.bytes()?;
+    let folder = args.dst.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match free_bytes(folder) {
         Some(free) if free < bytes + RESERVE => {
             let gb = |bytes: u64| bytes as f64 / 1e9;
             return Err(format!(
@@ -78,9 +99,13 @@ fn run(args: &Args) -> Result {
         }
         _ => {}
     }
-    let bar = bar("writing", bytes);
-    dummy::write(shape, args.ternary, args.head, args.seed, BufWriter::with_capacity(1 << 20, file), &mut |bytes| {
-        bar.inc(bytes);
+    let mut conversion = Conversion::default();
+    conversion.linear = args.linear;
+    conversion.name = Some(format!("random weights, {} shape", shape.name));
+    let bar = bar("writing", 0);
+    loader::write(&dummy, &args.dst, &conversion, &mut |progress| {
+        bar.set_length(progress.total);
+        bar.set_position(progress.done);
     })?;
     bar.finish_and_clear();
     if args.margins == Margins::Trained {
@@ -88,23 +113,23 @@ fn run(args: &Args) -> Result {
         plant::plant(&mut file)?;
         std::fs::write(&args.dst, file)?;
     }
-    eprintln!("{}: {} bytes", args.dst.display(), std::fs::metadata(&args.dst)?.len());
+    eprintln!("{}: {} bytes", args.dst.display(), size(&args.dst)?);
     Ok(())
 }
 
 /// What the file must leave free on its disk.
 const RESERVE: u64 = 1_000_000_000;
 
-/// Free bytes on the disk that `file` is on, where the system says.
-fn free_bytes(file: &File) -> Option<u64> {
+/// Free bytes on the disk that `folder` is on, where the system says.
+fn free_bytes(folder: &Path) -> Option<u64> {
     #[cfg(unix)]
     {
-        let disk = rustix::fs::fstatvfs(file).ok()?;
+        let disk = rustix::fs::statvfs(folder).ok()?;
         Some(disk.f_bavail * disk.f_frsize)
     }
     #[cfg(not(unix))]
     {
-        let _ = file;
+        let _ = folder;
         None
     }
 }

@@ -2,12 +2,15 @@
 
 use std::cmp::Reverse;
 
-use support::dummy::SHAPES;
 use support::record::{Row, latest};
+use support::shapes::SHAPES;
 use support::speed_model::{Load, SpeedModel};
 
 /// The shape that plots about one shape show.
 const SHAPE: &str = "2b-4t";
+
+/// The shapes that the model is asked about: the BitNet models of each size.
+const PREDICTED: [&str; 6] = ["125m", "large", "2b-4t", "3b", "8b", "100b"];
 
 /// A shape that the model is asked about.
 pub(crate) struct Predicted {
@@ -93,6 +96,7 @@ impl Record {
         let per_head = best.head_bytes as f64 / shape.head_weights() as f64;
         let mut shapes: Vec<_> = SHAPES
             .iter()
+            .filter(|shape| PREDICTED.contains(&shape.name))
             .map(|shape| {
                 let bytes = shape.ternary_weights() as f64 * per_ternary + shape.head_weights() as f64 * per_head;
                 Predicted { name: shape.name, layers: shape.layers(), bytes }

@@ -1,11 +1,12 @@
 //! Options that several examples take.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use tritwise::tensor::DenseEncoding;
 use tritwise::{HeadMode, I2sLayout, KvType, Model, ModelBuilder};
 
 use crate::local;
@@ -129,6 +130,34 @@ impl From<Layout> for I2sLayout {
     }
 }
 
+/// [`DenseEncoding`], as an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs, reason = "they are the encodings' own names")]
+pub enum Dense {
+    #[value(name = "f32")]
+    F32,
+    #[value(name = "f16")]
+    F16,
+    #[value(name = "bf16")]
+    Bf16,
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q6_k")]
+    Q6K,
+}
+
+impl From<Dense> for DenseEncoding {
+    fn from(encoding: Dense) -> Self {
+        match encoding {
+            Dense::F32 => Self::F32,
+            Dense::F16 => Self::F16,
+            Dense::Bf16 => Self::Bf16,
+            Dense::Q8_0 => Self::Q8_0,
+            Dense::Q6K => Self::Q6K,
+        }
+    }
+}
+
 impl Compute {
     /// A builder with these choices and a progress bar on the terminal.
     pub fn builder(&self) -> ModelBuilder {
@@ -163,6 +192,17 @@ impl Compute {
     pub fn open(&self, path: &ModelPath) -> Result<Model> {
         Ok(self.builder().open(local(&path.model)?)?)
     }
+}
+
+/// Bytes of a file, or of all files in a folder.
+///
+/// # Errors
+/// It cannot be read.
+pub fn size(path: &Path) -> std::io::Result<u64> {
+    if !path.is_dir() {
+        return Ok(path.metadata()?.len());
+    }
+    std::fs::read_dir(path)?.map(|entry| size(&entry?.path())).sum()
 }
 
 /// A progress bar on stderr; invisible where stderr is no terminal.

@@ -10,7 +10,8 @@ pub mod measure;
 pub mod plant;
 pub mod record;
 pub mod setup;
+pub mod shapes;
 pub mod speed_model;
 
-pub use cli::{Compute, HeadArg, Kv, Layout, ModelPath, Result, bar, bundled, fail, print_json};
+pub use cli::{Compute, Dense, HeadArg, Kv, Layout, ModelPath, Result, bar, bundled, fail, print_json, size};
 pub use hub::local;

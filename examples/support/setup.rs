@@ -5,10 +5,10 @@ use std::path::Path;
 use tritwise::Model;
 use tritwise::kernels::Backend;
 
-use crate::dummy::SHAPES;
 use crate::machine::cpu_name;
 use crate::measure::{Measured, Test};
 use crate::record::{Row, commit, now};
+use crate::shapes::SHAPES;
 
 /// The columns that all measurements of `model`, opened from `path`, share.
 pub fn columns(model: &Model, path: &Path, peak_rss: Option<u64>) -> Row {

@@ -107,15 +107,15 @@ fn added(vocab: &GgufVocab, kinds: &[Kind]) -> Value {
 fn model(vocab: &GgufVocab, kinds: &[Kind], ignore_merges: bool, merges: Value) -> Value {
     // Added tokens too, so that they keep their ids whoever reads the file.
     let table: Map<String, Value> = used(vocab, kinds).map(|(id, text, _)| (text.to_owned(), id.into())).collect();
-    let bytes = kinds.iter().any(|kind| matches!(kind, Kind::Byte(_)));
+    let sentence_piece = vocab.model == "llama";
     json!({
         "type": "BPE",
         "dropout": null,
         "unk_token": vocab.unknown.map(|id| &vocab.tokens[id as usize]),
         "continuing_subword_prefix": null,
         "end_of_word_suffix": null,
-        "fuse_unk": vocab.model == "llama",
-        "byte_fallback": bytes,
+        "fuse_unk": sentence_piece,
+        "byte_fallback": sentence_piece,
         "ignore_merges": ignore_merges,
         "vocab": table,
         "merges": merges,

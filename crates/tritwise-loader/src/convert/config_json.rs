@@ -52,7 +52,7 @@ pub(super) fn make(input: &Input<'_>, plan: &Plan<'_>, conversion: &Conversion) 
     rope(config, plan, original, &mut fields).map_err(|message| file_error(input.label, message))?;
     let quantization = quantization(config, conversion.linear);
     fields.insert("quantization_config".to_owned(), quantization);
-    if let Some(vocabulary @ Vocabulary::Gguf(_)) = input.vocabulary
+    if let (Some(vocabulary @ Vocabulary::Gguf(_)), false) = (input.vocabulary, conversion.without_tokenizer)
         && let Some(tokenizer) = vocabulary.tokenizer(input.label)?
     {
         fields.insert("bos_token_id".to_owned(), json!(tokenizer.bos()));

@@ -267,6 +267,50 @@ impl Gguf {
         self
     }
 
+    /// With a byte-level vocabulary: the bytes that matter, two merges and two control tokens.
+    pub(crate) fn with_byte_level_tokenizer(mut self) -> Self {
+        let words = [
+            "a",
+            "b",
+            "c",
+            "Ġ",
+            "Ċ",
+            "ĉ",
+            "1",
+            "2",
+            "Ã",
+            "¶",
+            "<",
+            ">",
+            "s",
+            "/",
+            "|",
+            "ab",
+            "Ġa",
+            "<|begin|>",
+            "</s>",
+        ];
+        let words = words.map(str::to_owned);
+        let types: Vec<i32> = (0..VOCAB)
+            .map(|i| match i {
+                17 | 18 => 3,
+                _ if i < words.len() => 1,
+                _ => 5,
+            })
+            .collect();
+        let rest = (words.len()..VOCAB).map(|i| format!("[PAD{i}]"));
+        let tokens: Strings = words.into_iter().chain(rest).collect();
+        self.set("tokenizer.ggml.model", "gpt2");
+        self.set("tokenizer.ggml.pre", "qwen2");
+        self.set("tokenizer.ggml.tokens", tokens);
+        self.set("tokenizer.ggml.token_type", types);
+        self.set("tokenizer.ggml.merges", ["a b", "Ġ a"].into_iter().collect::<Strings>());
+        self.set("tokenizer.ggml.bos_token_id", 17u32);
+        self.set("tokenizer.ggml.eos_token_id", 18u32);
+        self.set("tokenizer.ggml.add_bos_token", true);
+        self
+    }
+
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         for (key, value) in &self.metadata {

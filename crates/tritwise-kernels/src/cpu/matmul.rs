@@ -32,6 +32,9 @@ const MATRICES: usize = 4;
 /// Rows that a kernel call takes at most for that many tokens: four panels of 16, one of 80.
 const CALL_ROWS: usize = 80;
 
+/// Rows whose groups are closed together.
+const LANES: usize = 16;
+
 /// Rows of codes, or of floats, that a kernel call takes at most: some tiles of each kernel (12, 5 or 4
 /// rows), so that weights come from memory once and then from the nearest cache.
 const CALL_INPUTS: usize = 60;
@@ -126,7 +129,7 @@ fn one_scale(
     };
     for panel in (0..panels).step_by(call_panels) {
         let packed = weights.panels_at(first + panel, call_panels.min(panels - panel));
-        let sums = kernel_sums(isa, packed, x, 0, tokens.clone(), sums);
+        let sums = kernel_sums(isa, packed, x, tokens.clone(), sums);
         for (token, sums) in tokens.clone().zip(sums.chunks_exact(inputs_per_token(x) * packed.rows())) {
             let (q_sum, q_scale) = (x.sum(token, 0..packed.cols()), x.scales()[token]);
             let outs = out.row_mut(token)[panel * panel_rows..].iter_mut();
@@ -136,7 +139,7 @@ fn one_scale(
 }
 
 /// [`multiply`] for a matrix whose scales come in groups of `lines` lines: one
-/// panel and one group at a time, with the outputs themselves as accumulators.
+/// panel at a time, with the outputs themselves as accumulators.
 #[allow(clippy::too_many_arguments, reason = "the operands of `multiply`, and the scales taken apart")]
 fn grouped(
     isa: &dyn Isa,
@@ -149,52 +152,104 @@ fn grouped(
     out: &mut ColumnShard<'_, f32>,
 ) {
     let layout = weights.layout();
-    let first = out.start() / layout.rows();
+    let rows = layout.rows();
+    let first = out.start() / rows;
     let groups = weights.lines_per_panel().div_ceil(lines);
-    for panel in 0..out.len().div_ceil(layout.rows()) {
-        let row = panel * layout.rows();
+    let group_cols = lines * layout.cols();
+    // As many groups as there is room for sums.
+    let token_sums = inputs_per_token(x) * rows;
+    let call_groups = sums.len() / (tokens.len() * token_sums);
+    for panel in 0..out.len().div_ceil(rows) {
         let packed = weights.panels_at(first + panel, 1);
-        for (group, group_lines) in packed.lines().chunks(lines).enumerate() {
-            let packed = Panels::new(layout, group_lines, group_lines.len());
-            let col = group * lines * layout.cols();
-            let scales = &scales[((first + panel) * groups + group) * layout.rows()..][..layout.rows()];
-            let sums = kernel_sums(isa, packed, x, col, tokens.clone(), sums);
-            for (token, sums) in tokens.clone().zip(sums.chunks_exact(inputs_per_token(x) * layout.rows())) {
-                let q_sum = x.sum(token, col..col + packed.cols());
-                let outs = out.row_mut(token)[row..].iter_mut().zip(scales);
-                for_each_sum(x.rounding(), q_sum, sums, outs, |(y, scale), sum| {
-                    let product = sum * scale;
-                    *y = if group == 0 { product } else { *y + product };
-                });
-            }
-        }
-        for token in tokens.clone() {
-            let q_scale = x.scales()[token];
-            for y in out.row_mut(token)[row..].iter_mut().take(layout.rows()) {
-                *y /= q_scale;
+        let scales = &scales[(first + panel) * groups * rows..][..groups * rows];
+        for (call, call_lines) in packed.lines().chunks(call_groups * lines).enumerate() {
+            let packed = Panels::new(layout, call_lines, call_lines.len());
+            let first_group = call * call_groups;
+            let sums = group_sums(isa, packed, lines, x, first_group * group_cols, tokens.clone(), sums);
+            for (i, token) in tokens.clone().enumerate() {
+                let sums = &sums[i * token_sums..];
+                let out = out.row_mut(token)[panel * rows..].chunks_mut(LANES).take(rows / LANES);
+                for (row, out) in out.enumerate().map(|(block, out)| (block * LANES, out)) {
+                    // What is added to -0 stays as it is.
+                    let mut y = [-0.0; LANES];
+                    if call > 0 {
+                        y[..out.len()].copy_from_slice(out);
+                    }
+                    for (sums, group) in sums.chunks(tokens.len() * token_sums).zip(first_group..) {
+                        let cols = group * group_cols..x.padded_width().min((group + 1) * group_cols);
+                        let sums = lane_sums(x.rounding(), x.sum(token, cols), &sums[..token_sums], row);
+                        let scales: &[f32; LANES] = scales[group * rows + row..].first_chunk().expect("whole panels");
+                        for ((y, sum), scale) in y.iter_mut().zip(sums).zip(scales) {
+                            *y += sum * scale;
+                        }
+                    }
+                    if first_group + call_groups >= groups {
+                        y.iter_mut().for_each(|y| *y /= x.scales()[token]);
+                    }
+                    out.copy_from_slice(&y[..out.len()]);
+                }
             }
         }
     }
 }
 
-/// Sums of `packed` with the columns of `x` from `col`, token after token: `Σ code·q` of each plane, or `Σ trit·x`.
+/// `Σ trit·q` of sixteen rows from `row`, made of one token's kernel sums and `Σ q`.
+#[inline(always)]
+fn lane_sums(rounding: Rounding, q_sum: i32, sums: &[i32], row: usize) -> [f32; LANES] {
+    let lanes = |sums: &[i32]| -> [i32; LANES] { *sums[row..].first_chunk().expect("whole panels") };
+    match rounding {
+        Rounding::Int8 => lanes(sums).map(|sum| sum.wrapping_sub(q_sum) as f32),
+        Rounding::Int16 => {
+            let (high, low) = sums.split_at(sums.len() / 2);
+            let (high, low) = (lanes(high), lanes(low));
+            std::array::from_fn(|i| high[i].wrapping_mul(256).wrapping_add(low[i]).wrapping_sub(q_sum) as f32)
+        }
+        Rounding::Float => bytemuck::cast(lanes(sums)),
+    }
+}
+
+/// Sums of `packed` with all of `x`, token after token: `Σ code·q` of each plane, or `Σ trit·x`.
 fn kernel_sums<'a>(
     isa: &dyn Isa,
     packed: Panels<'_>,
+    x: &Quantized,
+    tokens: Range<usize>,
+    sums: &'a mut Sums,
+) -> &'a [i32] {
+    let (inputs, stride) = (tokens.len() * inputs_per_token(x), x.padded_width());
+    let (start, sums) = (tokens.start * inputs_per_token(x) * stride, &mut sums[..inputs * packed.rows()]);
+    match (x.rounding(), inputs) {
+        (Rounding::Float, _) => isa.trit_sums(packed, &x.floats()[start..], stride, bytemuck::cast_slice_mut(sums)),
+        (_, 1) => isa.gemv(packed, &x.codes()[start..][..packed.cols()], sums),
+        (_, inputs) => isa.gemm(packed, Activations::new(&x.codes()[start..], stride, inputs), sums),
+    }
+    sums
+}
+
+/// The same for every `lines` lines of one panel, whose columns are those of `x` from `col`; group after group.
+fn group_sums<'a>(
+    isa: &dyn Isa,
+    panel: Panels<'_>,
+    lines: usize,
     x: &Quantized,
     col: usize,
     tokens: Range<usize>,
     sums: &'a mut Sums,
 ) -> &'a [i32] {
     let (inputs, stride) = (tokens.len() * inputs_per_token(x), x.padded_width());
-    let out = &mut sums[..inputs * packed.rows()];
-    let start = tokens.start * inputs_per_token(x) * stride + col;
-    match (x.rounding(), inputs) {
-        (Rounding::Float, _) => isa.trit_sums(packed, &x.floats()[start..], stride, bytemuck::cast_slice_mut(out)),
-        (_, 1) => isa.gemv(packed, &x.codes()[start..][..packed.cols()], out),
-        (_, inputs) => isa.gemm(packed, Activations::new(&x.codes()[start..], stride, inputs), out),
+    let (start, of_group) = (tokens.start * inputs_per_token(x) * stride + col, inputs * panel.rows());
+    let sums = &mut sums[..panel.lines().len().div_ceil(lines) * of_group];
+    if x.rounding() != Rounding::Float {
+        isa.group_sums(panel, lines, Activations::new(&x.codes()[start..], stride, inputs), sums);
+        return sums;
     }
-    out
+    let groups = panel.lines().chunks(lines).zip(sums.chunks_exact_mut(of_group));
+    for (group, (group_lines, sums)) in groups.enumerate() {
+        let x = &x.floats()[start + group * lines * panel.layout().cols()..];
+        let columns = Panels::new(panel.layout(), group_lines, group_lines.len());
+        isa.trit_sums(columns, x, stride, bytemuck::cast_slice_mut(sums));
+    }
+    sums
 }
 
 /// Hands `f` each output with its `Σ trit·q`, made of one token's kernel sums and `Σ q`. (The rows of padding
@@ -320,9 +375,9 @@ mod tests {
     }
 
     fn matrix(cols: usize) -> impl Strategy<Value = Plain> {
-        (1..100usize, 0..4usize).prop_flat_map(move |(rows, kind)| {
-            // Three groups or fewer, the last often shorter.
-            let group = cols.div_ceil(3).next_multiple_of(16);
+        (1..100usize, 0..5usize).prop_flat_map(move |(rows, kind)| {
+            // Groups of two lines, or three or fewer of which the last is often shorter.
+            let group = if kind == 3 { 32 } else { cols.div_ceil(3).next_multiple_of(16) };
             let scales = match kind {
                 0 | 1 => 1,
                 2 => rows,

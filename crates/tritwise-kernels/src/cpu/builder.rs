@@ -260,6 +260,19 @@ mod tests {
     }
 
     #[test]
+    fn exact_inputs_want_two_bits() {
+        for isa in arch::available() {
+            let builder = || CpuBackend::builder().threads(1).isa(isa.name()).exact_inputs(true);
+            assert_eq!(builder().build().unwrap().layout(), Layout::TwoBit);
+            assert_eq!(builder().layout("2bit").build().unwrap().layout(), Layout::TwoBit);
+            assert!(matches!(builder().in_place(true).build(), Err(CpuError::ExactInputs)));
+            if isa.layouts().contains(&Layout::Base3) {
+                assert!(matches!(builder().layout("base3").build(), Err(CpuError::ExactInputs)));
+            }
+        }
+    }
+
+    #[test]
     fn absurd_numbers_of_threads_are_refused() {
         for threads in [0, MAX_THREADS + 1, usize::MAX] {
             for builder in [CpuBackend::builder().threads(threads), CpuBackend::builder().decode_threads(threads)] {

@@ -7,8 +7,8 @@ use tritwise_tensor::{Activation, Config, DenseMatrix, Inputs, Rope, TernaryMatr
 use crate::{Backend, HeadReads, Keep, PackError, PackedMatrix};
 
 use super::{
-    Cache, CpuBackend, Norm, Quantized, Rotary, Rounding, Rows, Table, attend, elementwise, head, matmul, norm, quantize,
-    rope,
+    Cache, CpuBackend, Norm, Quantized, Rotary, Rounding, Rows, Table, attend, elementwise, head, matmul, norm,
+    quantize, rope,
 };
 
 impl Backend for CpuBackend {

@@ -28,7 +28,8 @@ pub struct ModelPath {
     pub model: PathBuf,
 }
 
-/// How to compute. None of it changes a bit of any result, but for a head, or keys and values, that are rounded.
+/// How to compute. None of it changes a bit of any result, but for a head, or keys and values, that are rounded,
+/// and inputs that are not.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Compute {
     /// Threads to compute with [default: one per physical core].
@@ -56,6 +57,9 @@ pub struct Compute {
     /// (I2_S; BASE3, where the CPU has AVX-512 VBMI).
     #[arg(long)]
     pub in_place: bool,
+    /// Leave the inputs of linear layers as they are in weight-only models, and do not round them to 16 bits.
+    #[arg(long)]
+    pub exact_inputs: bool,
     /// Byte order of I2_S tensors, for files that were not written as the published ones are.
     #[arg(long, value_enum, value_name = "LAYOUT", default_value_t = Layout::A)]
     pub i2s_layout: Layout,
@@ -162,7 +166,7 @@ impl Compute {
     /// A builder with these choices and a progress bar on the terminal.
     pub fn builder(&self) -> ModelBuilder {
         let mut builder = Model::builder().i2s_layout(self.i2s_layout.into()).in_place(self.in_place);
-        builder = builder.head(self.head.into()).kv(self.kv.into());
+        builder = builder.head(self.head.into()).kv(self.kv.into()).exact_inputs(self.exact_inputs);
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }

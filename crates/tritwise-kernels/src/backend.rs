@@ -15,7 +15,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use tritwise_tensor::{Activation, Config, DenseMatrix, Rope, TernaryMatrix};
+use tritwise_tensor::{Activation, Config, DenseMatrix, Inputs, Rope, TernaryMatrix};
 
 /// A device that can run the graph.
 ///
@@ -31,7 +31,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     type Norm: Send + Sync;
     /// `f32` activations, one row per token.
     type Rows: Send + Sync;
-    /// Rows rounded to `i8`, each with its scale.
+    /// Rows as linear layers take them: rounded, each with its scale.
     type Quantized: Send + Sync;
     /// The rotary angles of one model.
     type Rotary: Send + Sync;
@@ -58,8 +58,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// An empty batch of rows, `width` features each.
     fn rows(&self, width: usize) -> Self::Rows;
 
-    /// An empty batch of quantised rows, `width` features each.
-    fn quantized(&self, width: usize) -> Self::Quantized;
+    /// An empty batch of rows for the linear layers, `width` features each, of a model whose inputs are such.
+    fn quantized(&self, width: usize, inputs: Inputs) -> Self::Quantized;
 
     /// Rotary angles for heads of `head_dim`, at positions below `context`.
     fn rotary(&self, rope: &Rope, head_dim: usize, context: usize) -> Self::Rotary;
@@ -89,8 +89,8 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// whole rows, or the heads of a row.
     fn normalize(&self, x: &Self::Rows, norm: &Self::Norm, out: &mut Self::Rows);
 
-    /// Normalises each row (where a norm is given) and rounds it to `i8` with
-    /// its own absmax scale: BitNet's activation quantisation.
+    /// Normalises each row (where a norm is given) and rounds it with its own absmax scale: to `i8` for
+    /// [`Inputs::Int8`], BitNet's activation quantisation; for [`Inputs::Float`] so finely that nobody sees it, if at all.
     fn quantize(&self, x: &Self::Rows, norm: Option<&Self::Norm>, out: &mut Self::Quantized);
 
     /// `outs[i] = x · weights[i]ᵀ` for several matrices that share an input.

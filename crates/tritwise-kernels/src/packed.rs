@@ -51,8 +51,8 @@ impl PackedMatrix {
     /// it is too wide for `layout`.
     ///
     /// # Panics
-    /// Scales come in groups that are not whole lines (every published group is
-    /// a multiple of 32 columns).
+    /// Scales come in groups that are no multiple of 16 columns (every published group is
+    /// one of 32).
     pub(crate) fn pack(weights: &TernaryMatrix<'_>, layout: Layout, pool: &Pool, arena: &Arena) -> Self {
         let (rows, cols) = (weights.rows(), weights.cols());
         let layout = if cols <= layout.max_cols() { layout } else { Layout::TwoBit };
@@ -200,10 +200,8 @@ impl PackedScales {
             Scales::Groups { cols: group, values } => (*group, values),
         };
         let groups = cols.div_ceil(group_cols);
-        assert!(
-            groups <= 1 || group_cols.is_multiple_of(layout.cols()),
-            "groups of {group_cols} columns are not whole lines"
-        );
+        // Whole lines in each layout that is packed, and what sums of inputs are known for.
+        assert!(groups <= 1 || group_cols.is_multiple_of(16), "groups of {group_cols} columns are not whole lines");
         assert_eq!(values.len(), rows * groups, "one scale per row and group");
         let panel_rows = layout.rows();
         let mut packed = vec![0.0; rows.div_ceil(panel_rows) * groups * panel_rows];

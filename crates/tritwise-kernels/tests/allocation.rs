@@ -70,8 +70,9 @@ fn matrix(rows: usize, cols: usize) -> TernaryMatrix<'static> {
 #[test]
 fn a_token_after_the_first_allocates_nothing() {
     for isa in tritwise_kernels::arch::available() {
-        for threads in [1, 2] {
-            let cpu = CpuBackend::builder().threads(threads).isa(isa.name()).build().unwrap();
+        let ways = [(Inputs::Int8, false), (Inputs::Float, false), (Inputs::Float, true)];
+        for (threads, (inputs, exact)) in [1, 2].into_iter().flat_map(|threads| ways.map(|way| (threads, way))) {
+            let cpu = CpuBackend::builder().threads(threads).isa(isa.name()).exact_inputs(exact).build().unwrap();
             let config = config();
             let weights: Vec<f32> = (0..VOCAB * HIDDEN).map(|i| (i % 17) as f32 - 8.0).collect();
             let bytes = DenseEncoding::F16.encode(&weights, VOCAB, HIDDEN).unwrap();
@@ -82,7 +83,7 @@ fn a_token_after_the_first_allocates_nothing() {
             let gate_up = [0; 2].map(|_| cpu.pack(&matrix(FFN, HIDDEN)).unwrap());
             let rotary = cpu.rotary(&config.rope, config.head_dim, config.context);
             let mut cache = cpu.cache(&config, config.context);
-            let (mut x, mut quantized) = (cpu.rows(HIDDEN), cpu.quantized(HIDDEN));
+            let (mut x, mut quantized) = (cpu.rows(HIDDEN), cpu.quantized(HIDDEN, inputs));
             let [mut q, mut out] = [0; 2].map(|_| cpu.rows(HIDDEN));
             let [mut k, mut v] = [0; 2].map(|_| cpu.rows(HIDDEN / 2));
             let [mut gate, mut up] = [0; 2].map(|_| cpu.rows(FFN));
@@ -117,7 +118,7 @@ fn a_token_after_the_first_allocates_nothing() {
                 ALLOCATIONS.load(Ordering::Relaxed) - before
             };
             let least = (0..4).map(round).min();
-            assert_eq!(least, Some(0), "{} on {threads} threads", isa.name());
+            assert_eq!(least, Some(0), "{} on {threads} threads, {inputs:?}, exact: {exact}", isa.name());
         }
     }
 }

@@ -4,8 +4,8 @@
 mod support;
 
 use support::{Random, bits};
-use tritwise_kernels::arch::{NormWeight, available};
-use tritwise_kernels::cpu::{KvType, Quantized, Rows};
+use tritwise_kernels::arch::{Isa, NormWeight, available};
+use tritwise_kernels::cpu::{KvType, Quantized, Rounding, Rows};
 use tritwise_kernels::{Backend, CpuBackend};
 use tritwise_tensor::{
     Activation, Config, DenseEncoding, DenseMatrix, Inputs, Norms, Rope, RopeScaling, RopeStyle, Scales,
@@ -323,13 +323,32 @@ fn positions_can_be_asked_for_from_many_threads_at_once() {
     });
 }
 
-/// What a [`Quantized`] holds, without its padding.
-fn quantized(x: &Quantized) -> (Vec<i8>, Vec<u32>, Vec<i32>) {
-    let rows = x.values().chunks(x.padded_width());
-    for row in rows.clone() {
-        assert!(row[x.width()..].iter().all(|q| *q == 0), "padding is zero");
+/// What a [`Quantized`] holds.
+fn quantized(x: &Quantized) -> (Vec<i8>, Vec<u32>, Vec<u32>, Vec<i32>) {
+    let floats = if x.rounding() == Rounding::Float { x.floats() } else { &[] };
+    let sums = (0..x.tokens()).map(|token| x.sum(token, 0..x.padded_width()));
+    (x.codes().to_vec(), bits(floats), bits(x.scales()), sums.collect())
+}
+
+/// The same of one row, by an instruction set's operations.
+fn quantized_row(isa: &dyn Isa, x: &[f32], norm: NormWeight<'_>, rounding: Rounding) -> (Vec<i8>, Vec<u32>, u32, i32) {
+    let padded = x.len().next_multiple_of(16);
+    let (mut high, mut low, mut floats, mut sums) =
+        (vec![0; padded], vec![0; padded], vec![0.0; padded], vec![0; padded / 16]);
+    match rounding {
+        Rounding::Int8 => {
+            let (scale, sum) = isa.quantize(x, Some(norm), &mut high[..x.len()]);
+            (high, Vec::new(), scale.to_bits(), sum)
+        }
+        Rounding::Int16 => {
+            let scale = isa.quantize16(x, Some(norm), &mut high[..x.len()], &mut low[..x.len()], &mut sums);
+            ([high, low].concat(), Vec::new(), scale.to_bits(), *sums.last().unwrap())
+        }
+        Rounding::Float => {
+            isa.normalize(x, norm, &mut floats[..x.len()]);
+            (Vec::new(), bits(&floats), 1.0_f32.to_bits(), 0)
+        }
     }
-    (rows.flat_map(|row| row[..x.width()].to_vec()).collect(), bits(x.scales()), x.sums().to_vec())
 }
 
 #[test]
@@ -341,17 +360,17 @@ fn large_batches_are_their_rows() {
         let weight = random.plain(width);
         let isa = available()[0];
 
-        let got = same_bits("quantize", |cpu| {
-            let mut out = cpu.quantized(width);
-            cpu.quantize(&x, Some(&cpu.norm(&weight, 1e-6)), &mut out);
-            quantized(&out)
-        });
-        for token in 0..tokens {
-            let mut codes = vec![0; width];
+        for rounding in [Rounding::Int8, Rounding::Int16, Rounding::Float] {
+            let got = same_bits("quantize", |cpu| {
+                let mut out = Quantized::new(width, rounding);
+                cpu.quantize(&x, Some(&cpu.norm(&weight, 1e-6)), &mut out);
+                quantized(&out)
+            });
             let norm = NormWeight { weight: &weight, eps: 1e-6 };
-            let (scale, sum) = isa.quantize(x.row(token), Some(norm), &mut codes);
-            assert_eq!(got.0[token * width..][..width], codes);
-            assert_eq!((got.1[token], got.2[token]), (scale.to_bits(), sum));
+            let rows: Vec<_> = (0..tokens).map(|token| quantized_row(isa, x.row(token), norm, rounding)).collect();
+            assert_eq!(got.0, rows.iter().flat_map(|row| row.0.clone()).collect::<Vec<_>>());
+            assert_eq!(got.1, rows.iter().flat_map(|row| row.1.clone()).collect::<Vec<_>>());
+            assert_eq!((got.2, got.3), rows.iter().map(|row| (row.2, row.3)).unzip());
         }
 
         let got = same_bits("add", |cpu| {
@@ -479,12 +498,14 @@ fn what_is_not_a_number_reaches_the_logits() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut x = rows(&mut Random(10), 3, 256);
             x.row_mut(1)[77] = bad;
-            let mut q = cpu.quantized(256);
-            cpu.quantize(&x, None, &mut q);
             let mut y = cpu.rows(256);
-            cpu.matmul(&q, &[&cpu.pack(&matrix).unwrap()], &mut [&mut y]);
-            assert!(y.row(1).iter().all(|y| y.is_nan()), "{}: all of the row", cpu.isa().name());
-            assert!(y.row(0).iter().chain(y.row(2)).all(|y| y.is_finite()), "and of no other");
+            for inputs in [Inputs::Int8, Inputs::Float] {
+                let mut q = cpu.quantized(256, inputs);
+                cpu.quantize(&x, None, &mut q);
+                cpu.matmul(&q, &[&cpu.pack(&matrix).unwrap()], &mut [&mut y]);
+                assert!(y.row(1).iter().all(|y| y.is_nan()), "{}: all of the row", cpu.isa().name());
+                assert!(y.row(0).iter().chain(y.row(2)).all(|y| y.is_finite()), "and of no other");
+            }
             let mut logits = vec![0.0; 3 * 40];
             cpu.logits(&y, &[0, 1, 2], &cpu.norm(&[1.0; 256], 1e-5), &cpu.table(&head), &mut logits);
             assert!(logits[40..80].iter().all(|x| x.is_nan()));

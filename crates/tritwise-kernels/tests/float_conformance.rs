@@ -6,7 +6,9 @@
 mod support;
 
 use support::{Random, bits, same_bits, scalar, tree, ulps};
-use tritwise_kernels::arch::{Angles, KV_BLOCK, KvLayout, KvType, NormWeight, TableRows, available};
+use tritwise_kernels::arch::{
+    Angles, KV_BLOCK, KvLayout, KvType, Layout, Line, NormWeight, Panels, TableRows, available,
+};
 use tritwise_tensor::{Activation, DenseEncoding, RopeStyle};
 
 /// Lengths around the lane count, and some that models have.
@@ -131,6 +133,82 @@ fn quantize_rounds_ties_to_even() {
         let mut codes = [0; 9];
         assert_eq!(isa.quantize(&x, None, &mut codes), (1.0, 127));
         assert_eq!(codes, [127, 0, 2, 2, 0, -2, -2, -126, 126], "{}", isa.name());
+    }
+}
+
+#[test]
+fn quantize_to_16_bits_is_its_formula() {
+    let mut random = Random(13);
+    for len in LENGTHS {
+        let weight = random.plain(len);
+        for (x, normed) in rows(&mut random, len).into_iter().flat_map(|x| [(x.clone(), false), (x, true)]) {
+            let norm = normed.then_some(NormWeight { weight: &weight, eps: 1e-6 });
+            let (high, low, scale, sums) = same_bits("quantize16", |isa| {
+                let (mut high, mut low, mut sums) = (vec![99; len], vec![99; len], vec![99; len.div_ceil(16)]);
+                let scale = isa.quantize16(&x, norm, &mut high, &mut low, &mut sums);
+                (high, low, bits(&[scale]), sums)
+            });
+            let mut row = x.clone();
+            if let Some(norm) = norm {
+                scalar().normalize(&x, norm, &mut row);
+            }
+            let codes: Vec<i32> = high.iter().zip(&low).map(|(h, l)| 256 * i32::from(*h) + i32::from(*l)).collect();
+            let running = |i: usize| codes.iter().take(16 * (i + 1)).sum::<i32>();
+            assert_eq!(sums, (0..len.div_ceil(16)).map(running).collect::<Vec<_>>(), "len={len}");
+            if row.iter().any(|x| !x.is_finite()) {
+                assert_eq!((codes, scale), (vec![0; len], bits(&[f32::NAN])), "len={len}");
+                continue;
+            }
+            let s = 32639.0 / row.iter().fold(1e-30_f32, |max, x| max.max(x.abs()));
+            let expected: Vec<i32> = row.iter().map(|x| (x * s).round_ties_even() as i32).collect();
+            assert_eq!((&codes, scale), (&expected, bits(&[s])), "len={len}");
+            assert!(codes.iter().all(|q| q.abs() <= 32639));
+        }
+    }
+}
+
+#[test]
+fn sums_of_16_bit_codes_fit_32_bits_in_any_width() {
+    for (len, most) in [(65_794, 32_639), (65_795, 32_638), (1_000_000, 2147)] {
+        for isa in available() {
+            let (mut high, mut low, mut sums) = (vec![0; len], vec![0; len], vec![0; len.div_ceil(16)]);
+            let scale = isa.quantize16(&vec![-1.0; len], None, &mut high, &mut low, &mut sums);
+            assert_eq!(scale, most as f32, "{} columns on {}", len, isa.name());
+            assert_eq!(sums.last(), Some(&-(most * len as i32)));
+        }
+    }
+}
+
+#[test]
+fn trit_sums_are_their_formula() {
+    let mut random = Random(14);
+    for (panels, lines, tokens, gap) in
+        [(1, 1, 1, 0), (3, 4, 1, 0), (9, 2, 1, 3), (1, 7, 2, 1), (2, 3, 7, 5), (5, 1, 4, 0)]
+    {
+        let codes: Vec<Line> =
+            (0..panels * lines).map(|_| Line(std::array::from_fn(|_| random.bits() as u8))).collect();
+        let packed = Panels::new(Layout::TwoBit, &codes, lines);
+        let (rows, cols) = (packed.rows(), packed.cols());
+        for numbers in [Random::plain, Random::wild, Random::any] {
+            // What must not be read holds NaN.
+            let mut x = vec![f32::NAN; tokens * (cols + gap)];
+            for x in x.chunks_mut(cols + gap) {
+                x[..cols].copy_from_slice(&numbers(&mut random, cols));
+            }
+            let got = same_bits("trit_sums", |isa| {
+                let mut out = vec![f32::NAN; tokens * rows];
+                isa.trit_sums(packed, &x[..x.len() - gap], cols + gap, &mut out);
+                bits(&out)
+            });
+            let sum = |i: usize| {
+                let (x, row) = (&x[i / rows * (cols + gap)..][..cols], i % rows);
+                let panel = &codes[row / 16 * lines..];
+                let trit = |col: usize| f32::from(panel[col / 16].code(Layout::TwoBit, row % 16, col % 16)) - 1.0;
+                x.iter().enumerate().fold(0.0, |sum, (col, x)| sum + trit(col) * x)
+            };
+            let expected: Vec<f32> = (0..tokens * rows).map(sum).collect();
+            assert_eq!(got, bits(&expected), "{panels} panels of {lines} lines, {tokens} tokens");
+        }
     }
 }
 

@@ -112,6 +112,31 @@ impl Case {
                 prop_assert_eq!(found, expected, "{} gemv: token {}, row {}", isa.name(), token, row);
             }
         }
+        self.check_groups(isa, &lines, Activations::new(activations, stride, self.tokens))
+    }
+
+    /// Each panel closed after one line, after some and after all.
+    fn check_groups(&self, isa: &dyn Isa, lines: &[Line], x: Activations<'_>) -> Result<(), TestCaseError> {
+        let (per_panel, panel_rows) = (self.lines_per_panel(), self.layout.rows());
+        for (panel, lines) in lines.chunks(per_panel).enumerate() {
+            for group in [1, per_panel.div_ceil(3), per_panel] {
+                let groups = per_panel.div_ceil(group);
+                let mut sums = vec![i32::MIN; groups * self.tokens * panel_rows];
+                isa.group_sums(Panels::new(self.layout, lines, per_panel), group, x, &mut sums);
+                for (i, found) in sums.into_iter().enumerate() {
+                    let (token, row) = (i / panel_rows % self.tokens, panel * panel_rows + i % panel_rows);
+                    let first = i / panel_rows / self.tokens * group * self.layout.cols();
+                    let cols = first.min(self.cols)..self.cols.min(first + group * self.layout.cols());
+                    if row < self.rows {
+                        let codes = self.codes[row * self.cols..][cols.clone()].iter();
+                        let x = &self.x[token * self.cols..][cols];
+                        let expected: i64 = codes.zip(x).map(|(code, x)| i64::from(*code) * i64::from(*x)).sum();
+                        let found = i64::from(found);
+                        prop_assert_eq!(found, expected, "{}: groups of {} lines, sum {}", isa.name(), group, i);
+                    }
+                }
+            }
+        }
         Ok(())
     }
 }
@@ -232,6 +257,14 @@ fn operands_that_do_not_fit_panic() {
         assert!(gemv(cols - 1, rows) && gemv(cols + 1, rows) && gemv(cols, rows - 1) && gemv(cols, rows + 1));
         assert!(gemm(3 * cols - 1, cols, 3 * rows) && gemm(3 * cols, cols + 1, 3 * rows));
         assert!(gemm(3 * cols, cols, 3 * rows - 1) && gemm(3 * cols, cols, 3 * rows + 1));
+        let groups = |panel_lines: usize, x: usize, out: usize| {
+            let (x, mut out) = (vec![0; x], vec![0; out]);
+            let panels = Panels::new(layout, &lines, panel_lines);
+            let call = AssertUnwindSafe(|| isa.group_sums(panels, 1, Activations::new(&x, cols, 3), &mut out));
+            catch_unwind(call).is_err()
+        };
+        assert!(!groups(2, 3 * cols, 6 * rows) && groups(1, 3 * cols, 6 * rows));
+        assert!(groups(2, 3 * cols - 1, 6 * rows) && groups(2, 3 * cols, 6 * rows - 1));
     }
 }
 

@@ -7,7 +7,7 @@ use support::{Random, RandomCheckpoint, bitnet, gemma, llama};
 use tritwise_kernels::cpu::{CpuBuilder, KvType};
 use tritwise_kernels::{CpuBackend, arch};
 use tritwise_model::{Error, Model, Sequence, Turn, Wanted};
-use tritwise_tensor::Config;
+use tritwise_tensor::{Config, Inputs};
 
 fn model(config: &Config, isa: &str, threads: usize) -> Model<CpuBackend> {
     load(config, CpuBackend::builder().isa(isa).threads(threads))
@@ -63,6 +63,36 @@ fn cuts_threads_layouts_and_instruction_sets_change_nothing() {
             }
             println!("{}, {layout}: equal", isa.name());
         }
+    }
+}
+
+#[test]
+fn every_kind_of_input_is_as_exact() {
+    let config = Config { inputs: Inputs::Float, ..llama() };
+    let tokens = text(301, 2, config.vocab);
+    let mut all = vec![logits(&model(&llama(), "scalar", 1), &tokens, &[tokens.len()])];
+    for exact in [false, true] {
+        let builder = |isa: &str, threads| CpuBackend::builder().isa(isa).threads(threads).exact_inputs(exact);
+        let expected = logits(&load(&config, builder("scalar", 1)), &tokens, &[tokens.len()]);
+        for (isa, layout) in arch::available().iter().flat_map(|isa| isa.layouts().iter().map(move |l| (isa, l.name())))
+        {
+            if exact && layout != "2bit" {
+                continue;
+            }
+            for threads in [1, 2, 3] {
+                let model = load(&config, builder(isa.name(), threads).layout(layout));
+                for cuts in [&[tokens.len()][..], &[1], &[7, 1, 30], &[256, 44]] {
+                    let found = logits(&model, &tokens, cuts);
+                    assert!(
+                        found == expected,
+                        "exact: {exact}, {}, {layout}, {threads} threads, cut {cuts:?}",
+                        isa.name()
+                    );
+                }
+            }
+        }
+        assert!(!all.contains(&expected), "each rounds otherwise");
+        all.push(expected);
     }
 }
 

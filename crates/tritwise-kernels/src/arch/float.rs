@@ -2,9 +2,9 @@
 
 use tritwise_tensor::{Activation, DenseEncoding, RopeStyle};
 
-use super::RowSketch;
 use super::kv::{KvChunk, KvLayout, KvLine, Queries, Softmax};
 use super::sealed::Sealed;
+use super::{Panels, RowSketch};
 
 /// An RMSNorm's weight and ε.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +109,25 @@ pub trait FloatOps: Sealed {
     /// Returns `s` and `Σ q`. A row that holds NaN or infinity has no scale: its
     /// codes are zero and `s` is NaN, which makes NaN of all that depends on it.
     fn quantize(&self, x: &[f32], norm: Option<NormWeight<'_>>, out: &mut [i8]) -> (f32, i32);
+
+    /// The same to 16 bits: `s = L / max(max|x|, 1e-30)` with `L = min(32639, ⌊(2³¹ − 1) / len⌋)`, so that a
+    /// sum of ±`q` fits `i32`. `q = 256 · high + low`, and 127 · 257 is the largest that two such bytes hold.
+    ///
+    /// Returns `s`; `sums[i]` is the sum of the first `16 (i + 1)` codes.
+    fn quantize16(
+        &self,
+        x: &[f32],
+        norm: Option<NormWeight<'_>>,
+        high: &mut [i8],
+        low: &mut [i8],
+        sums: &mut [i32],
+    ) -> f32;
+
+    /// `out[t * panels.rows() + r] = Σ_c trit[r][c] · x[t][c]`: from zero, columns ascending, each step rounded.
+    /// A product with a trit is exact, so a step is an addition of `x`, `-x` or 0.
+    ///
+    /// Row `t` of `x` begins at `x[t * stride]`. Panics also for another layout than [`TwoBit`](super::Layout::TwoBit).
+    fn trit_sums(&self, panels: Panels<'_>, x: &[f32], stride: usize, out: &mut [f32]);
 
     /// `gate = activation(gate) · up`, where SiLU is `x / (1 + e^-x)`, squared
     /// ReLU `max(x, 0)²`, and GELU `x / (1 + e^-u)` with `u = x · fma(x·x, b, a)`; NaN for NaN.

@@ -37,6 +37,12 @@ impl<'a> Activations<'a> {
         &self.values[token * self.stride..][..cols]
     }
 
+    /// The same rows from column `col` on.
+    #[inline]
+    pub(in crate::arch) fn from_col(&self, col: usize) -> Self {
+        Self { values: &self.values[col..], ..*self }
+    }
+
     /// The rows in runs of at most `most`, all of about the same length: with at most four,
     /// five rows are 2 and 3, not 4 and 1.
     #[cfg(target_arch = "x86_64")]
@@ -72,6 +78,21 @@ pub trait IntegerOps: Sealed {
     /// A row of `x` is shorter than `panels.cols()`, `out.len() != x.tokens() * panels.rows()`,
     /// or there is no kernel for the layout.
     fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]);
+
+    /// The same for one panel, closed after every `lines` lines: `out[(g * x.tokens() + t) * panel.rows() + r]` is
+    /// the sum over the columns of group `g`, of which the last may be shorter.
+    ///
+    /// # Panics
+    /// As [`gemm`](Self::gemm), or `panel` is not one panel.
+    fn group_sums(&self, panel: Panels<'_>, lines: usize, x: Activations<'_>, out: &mut [i32]) {
+        assert_eq!(panel.len(), 1, "one panel");
+        let sums = x.tokens() * panel.rows();
+        assert_eq!(out.len(), panel.lines().len().div_ceil(lines) * sums, "one sum per group, token and row");
+        for (group, (group_lines, out)) in panel.lines().chunks(lines).zip(out.chunks_exact_mut(sums)).enumerate() {
+            let columns = Panels::new(panel.layout(), group_lines, group_lines.len());
+            self.gemm(columns, x.from_col(group * lines * panel.layout().cols()), out);
+        }
+    }
 
     /// Does nothing but this instruction set's multiply-adds, on registers alone,
     /// `rounds` times over, and returns how many: timed, it is the ceiling that a

@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use tritwise_tensor::{Activation, Config, DenseMatrix, Rope, TernaryMatrix};
+use tritwise_tensor::{Activation, Config, DenseMatrix, Inputs, Rope, TernaryMatrix};
 
 use crate::{Backend, HeadReads, Keep, PackError, PackedMatrix};
 
 use super::{
-    Cache, CpuBackend, Norm, Quantized, Rotary, Rows, Table, attend, elementwise, head, matmul, norm, quantize, rope,
+    Cache, CpuBackend, Norm, Quantized, Rotary, Rounding, Rows, Table, attend, elementwise, head, matmul, norm,
+    quantize, rope,
 };
 
 impl Backend for CpuBackend {
@@ -60,8 +61,13 @@ impl Backend for CpuBackend {
         Rows::new(width)
     }
 
-    fn quantized(&self, width: usize) -> Quantized {
-        Quantized::new(width)
+    fn quantized(&self, width: usize, inputs: Inputs) -> Quantized {
+        let rounding = match inputs {
+            Inputs::Int8 => Rounding::Int8,
+            Inputs::Float if self.exact_inputs => Rounding::Float,
+            Inputs::Float => Rounding::Int16,
+        };
+        Quantized::new(width, rounding)
     }
 
     fn rotary(&self, rope: &Rope, head_dim: usize, context: usize) -> Rotary {

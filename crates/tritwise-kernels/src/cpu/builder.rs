@@ -3,7 +3,7 @@
 use std::io;
 use std::num::NonZero;
 
-use crate::arch;
+use crate::arch::{self, Layout};
 use crate::arena::Arena;
 use crate::parallel::Pool;
 
@@ -25,6 +25,7 @@ pub struct CpuBuilder {
     kv: KvType,
     head: HeadMode,
     in_place: bool,
+    exact_inputs: bool,
 }
 
 /// Why a [`CpuBackend`] could not be built.
@@ -49,6 +50,11 @@ pub enum CpuError {
         /// The names it has, fastest first.
         available: Vec<&'static str>,
     },
+    /// Exact inputs were asked for together with weights that are not packed in two bits.
+    #[error(
+        "exact inputs are multiplied with weights packed in the layout `2bit`; ask for neither another layout nor in-place mode"
+    )]
+    ExactInputs,
     /// A number of threads that makes no sense.
     #[error("{threads} threads were asked for; use 1 to {MAX_THREADS}")]
     Threads {
@@ -112,6 +118,17 @@ impl CpuBuilder {
         self
     }
 
+    /// Whether the inputs of linear layers stay `f32` in models whose reference does not round them
+    /// ([`Inputs::Float`](tritwise_tensor::Inputs::Float)); such a layer then is sums of ±x.
+    ///
+    /// By default they are rounded to 16 bits, which the logits hardly show and integer kernels multiply several
+    /// times as fast. Weights are packed in the layout `2bit`. Models of BitNet's kind round to 8 bits either way.
+    #[must_use]
+    pub fn exact_inputs(mut self, exact_inputs: bool) -> Self {
+        self.exact_inputs = exact_inputs;
+        self
+    }
+
     /// Forces an instruction set by its name: `scalar`, `x86_64-avx2`, `x86_64-avx512vnni`.
     #[must_use]
     pub fn isa(mut self, name: impl Into<String>) -> Self {
@@ -142,7 +159,7 @@ impl CpuBuilder {
     ///
     /// # Errors
     /// The instruction set is not one of this CPU's, or has no kernels for the layout;
-    /// a number of threads is zero, absurd, or more than the system starts.
+    /// exact inputs and another layout than `2bit`; a number of threads is zero, absurd, or more than the system starts.
     pub fn build(self) -> Result<CpuBackend, CpuError> {
         let all = arch::available();
         let isa = match self.isa {
@@ -155,6 +172,7 @@ impl CpuBuilder {
             },
         };
         let layout = match self.layout {
+            None if self.exact_inputs => Layout::TwoBit,
             None => isa.layouts()[0],
             Some(name) => match isa.layouts().iter().find(|layout| layout.name() == name) {
                 Some(layout) => *layout,
@@ -164,6 +182,9 @@ impl CpuBuilder {
                 }
             },
         };
+        if self.exact_inputs && (self.in_place || layout != Layout::TwoBit) {
+            return Err(CpuError::ExactInputs);
+        }
         let threads = self.threads.unwrap_or_else(default_threads);
         let decode_threads = self.decode_threads.unwrap_or(threads);
         for threads in [threads, decode_threads] {
@@ -182,6 +203,7 @@ impl CpuBuilder {
             arena: Arena::default(),
             head: self.head,
             in_place: self.in_place,
+            exact_inputs: self.exact_inputs,
             head_input: Default::default(),
         })
     }
@@ -235,6 +257,19 @@ mod tests {
     fn an_unknown_layout_is_refused_with_the_list() {
         let error = CpuBackend::builder().isa("scalar").layout("base4").build().unwrap_err().to_string();
         assert_eq!(error, "scalar has no kernels for the layout `base4`; it has 2bit, base3");
+    }
+
+    #[test]
+    fn exact_inputs_want_two_bits() {
+        for isa in arch::available() {
+            let builder = || CpuBackend::builder().threads(1).isa(isa.name()).exact_inputs(true);
+            assert_eq!(builder().build().unwrap().layout(), Layout::TwoBit);
+            assert_eq!(builder().layout("2bit").build().unwrap().layout(), Layout::TwoBit);
+            assert!(matches!(builder().in_place(true).build(), Err(CpuError::ExactInputs)));
+            if isa.layouts().contains(&Layout::Base3) {
+                assert!(matches!(builder().layout("base3").build(), Err(CpuError::ExactInputs)));
+            }
+        }
     }
 
     #[test]

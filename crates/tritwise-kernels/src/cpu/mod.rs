@@ -28,7 +28,7 @@ pub use cache::Cache;
 pub use head::{HeadMode, Table};
 pub use norm::Norm;
 pub use rope::Rotary;
-pub use rows::{Quantized, QuantizedRow, Rows};
+pub use rows::{Quantized, Rounding, Rows};
 
 /// A [`Backend`](crate::Backend) on this machine's CPU.
 ///
@@ -50,6 +50,7 @@ pub struct CpuBackend {
     arena: Arena,
     head: HeadMode,
     in_place: bool,
+    exact_inputs: bool,
     head_input: head::HeadInput,
 }
 

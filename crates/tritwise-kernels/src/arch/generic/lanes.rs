@@ -86,6 +86,9 @@ pub(in crate::arch) trait Lanes: Copy {
     ///                         high bits   bits 2k + 1..2k of high[l]
     /// ```
     fn load_six_bit(self, low: &[u8; 64], high: &[u8; 32], part: usize) -> [Self::F32; 4];
+    /// Sixteen trits, of one column of a line of two bits a code: bits `shift + 1..=shift` of each
+    /// little-endian 32-bit word, less 1.
+    fn load_trits(self, line: &[u8; 4 * LANES], shift: u32) -> Self::F32;
     /// One little-endian binary16.
     fn half(self, x: &[u8; 2]) -> f32;
 

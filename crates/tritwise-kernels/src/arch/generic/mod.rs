@@ -34,6 +34,7 @@ pub(in crate::arch) mod rotate;
 pub(in crate::arch) mod sketch;
 pub(in crate::arch) mod softmax;
 pub(in crate::arch) mod table;
+pub(in crate::arch) mod trits;
 
 #[cfg(target_arch = "x86_64")]
 pub(in crate::arch) use lanes::lanes_ops;
@@ -91,6 +92,16 @@ macro_rules! float_ops {
                 fn quantize(
                     x: &[f32], norm: Option<$crate::arch::NormWeight<'_>>, out: &mut [i8]
                 ) -> (f32, i32) = norm::quantize;
+                fn quantize16(
+                    x: &[f32],
+                    norm: Option<$crate::arch::NormWeight<'_>>,
+                    high: &mut [i8],
+                    low: &mut [i8],
+                    sums: &mut [i32]
+                ) -> f32 = norm::quantize16;
+                fn trit_sums(
+                    panels: $crate::arch::Panels<'_>, x: &[f32], stride: usize, out: &mut [f32]
+                ) = trits::trit_sums;
                 fn gate(activation: tritwise_tensor::Activation, gate: &mut [f32], up: &[f32]) = elementwise::gate;
                 fn add(x: &mut [f32], y: &[f32]) = elementwise::add;
                 fn rotate(

@@ -1,15 +1,17 @@
-//! RMSNorm, and BitNet's rounding of activations to `i8` with the norm before it.
+//! RMSNorm, and the rounding of activations with the norm before it: BitNet's to `i8`, and a finer one.
 
 use crate::arch::NormWeight;
 
 use super::{LANES, Lanes, largest, load_at, store_at};
 
+/// The largest code that two signed bytes hold with either sign.
+const MAX_CODE: usize = 127 * 256 + 127;
+
 /// `out = (x · r) · g` with `r = 1 / √(Σx² / len + ε)`.
 #[inline(always)]
 pub(in crate::arch) fn normalize<L: Lanes>(isa: L, x: &[f32], norm: NormWeight<'_>, out: &mut [f32]) {
-    assert_eq!(x.len(), norm.weight.len(), "one norm weight per feature");
     assert_eq!(x.len(), out.len(), "one output per feature");
-    let norm = Some((norm.weight, isa.splat(inverse_rms(isa, x, norm.eps))));
+    let norm = inverse(isa, x, Some(norm));
     for start in (0..x.len()).step_by(LANES) {
         let y = normalized(isa, x, norm, start);
         store_at(isa, y, out, start);
@@ -29,18 +31,8 @@ pub(in crate::arch) fn quantize<L: Lanes>(
     out: &mut [i8],
 ) -> (f32, i32) {
     assert_eq!(x.len(), out.len(), "one code per feature");
-    let norm = match norm {
-        Some(norm) => {
-            assert_eq!(x.len(), norm.weight.len(), "one norm weight per feature");
-            Some((norm.weight, isa.splat(inverse_rms(isa, x, norm.eps))))
-        }
-        None => None,
-    };
-    let mut max = isa.splat(0.0);
-    for start in (0..x.len()).step_by(LANES) {
-        max = isa.max_magnitude(max, normalized(isa, x, norm, start));
-    }
-    let absmax = largest(isa, max);
+    let norm = inverse(isa, x, norm);
+    let absmax = absmax(isa, x, norm);
     if !absmax.is_finite() {
         out.fill(0);
         return (f32::NAN, 0);
@@ -64,6 +56,72 @@ pub(in crate::arch) fn quantize<L: Lanes>(
         sum += i32::from(*code);
     }
     (factor, sum)
+}
+
+/// Rounds `x`, or its norm, to 16 bits in two planes of bytes; returns the factor, and running sums in `sums`.
+#[inline(always)]
+pub(in crate::arch) fn quantize16<L: Lanes>(
+    isa: L,
+    x: &[f32],
+    norm: Option<NormWeight<'_>>,
+    high: &mut [i8],
+    low: &mut [i8],
+    sums: &mut [i32],
+) -> f32 {
+    assert_eq!((x.len(), x.len()), (high.len(), low.len()), "two codes per feature");
+    assert_eq!(sums.len(), x.len().div_ceil(LANES).max(1), "one sum per sixteen features");
+    let norm = inverse(isa, x, norm);
+    let absmax = absmax(isa, x, norm);
+    // What is not written below belongs to a row that is not finite, or has no features.
+    sums.fill(0);
+    if !absmax.is_finite() {
+        high.fill(0);
+        low.fill(0);
+        return f32::NAN;
+    }
+    let most = MAX_CODE.min(i32::MAX as usize / x.len().max(1));
+    let factor = most as f32 / absmax.max(1e-30);
+    let mut sum = 0;
+    for start in (0..x.len()).step_by(LANES) {
+        let y = isa.mul(normalized(isa, x, norm, start), isa.splat(factor));
+        let mut codes = [0; LANES];
+        isa.store_i16(y, &mut codes);
+        for code in codes {
+            sum += i32::from(code);
+        }
+        sums[start / LANES] = sum;
+        let (mut highs, mut lows) = ([0; LANES], [0; LANES]);
+        for i in 0..LANES {
+            lows[i] = codes[i] as i8;
+            highs[i] = ((codes[i] - i16::from(lows[i])) >> 8) as i8;
+        }
+        let len = LANES.min(x.len() - start);
+        high[start..][..len].copy_from_slice(&highs[..len]);
+        low[start..][..len].copy_from_slice(&lows[..len]);
+    }
+    factor
+}
+
+/// A norm's weight, and `r` of `x`.
+#[inline(always)]
+fn inverse<'a, L: Lanes>(isa: L, x: &[f32], norm: Option<NormWeight<'a>>) -> Option<(&'a [f32], L::F32)> {
+    match norm {
+        Some(norm) => {
+            assert_eq!(x.len(), norm.weight.len(), "one norm weight per feature");
+            Some((norm.weight, isa.splat(inverse_rms(isa, x, norm.eps))))
+        }
+        None => None,
+    }
+}
+
+/// The largest magnitude of `x`, or of its norm; NaN above all.
+#[inline(always)]
+fn absmax<L: Lanes>(isa: L, x: &[f32], norm: Option<(&[f32], L::F32)>) -> f32 {
+    let mut max = isa.splat(0.0);
+    for start in (0..x.len()).step_by(LANES) {
+        max = isa.max_magnitude(max, normalized(isa, x, norm, start));
+    }
+    largest(isa, max)
 }
 
 /// Lanes `start..` of `x`, times `r`, times the norm's weight.

@@ -3,8 +3,10 @@
 use tritwise_tensor::{Activation, RopeStyle};
 
 use super::Scalar;
-use crate::arch::generic::{attend, elementwise, exp, kv, norm, rotate, sketch, softmax, table};
-use crate::arch::{Angles, FloatOps, KvChunk, KvLayout, KvLine, NormWeight, Queries, RowSketch, Softmax, TableRows};
+use crate::arch::generic::{attend, elementwise, exp, kv, norm, rotate, sketch, softmax, table, trits};
+use crate::arch::{
+    Angles, FloatOps, KvChunk, KvLayout, KvLine, NormWeight, Panels, Queries, RowSketch, Softmax, TableRows,
+};
 
 impl FloatOps for Scalar {
     fn exp(&self, x: &mut [f32]) {
@@ -17,6 +19,21 @@ impl FloatOps for Scalar {
 
     fn quantize(&self, x: &[f32], norm: Option<NormWeight<'_>>, out: &mut [i8]) -> (f32, i32) {
         norm::quantize(*self, x, norm, out)
+    }
+
+    fn quantize16(
+        &self,
+        x: &[f32],
+        norm: Option<NormWeight<'_>>,
+        high: &mut [i8],
+        low: &mut [i8],
+        sums: &mut [i32],
+    ) -> f32 {
+        norm::quantize16(*self, x, norm, high, low, sums)
+    }
+
+    fn trit_sums(&self, panels: Panels<'_>, x: &[f32], stride: usize, out: &mut [f32]) {
+        trits::trit_sums(*self, panels, x, stride, out);
     }
 
     fn gate(&self, activation: Activation, gate: &mut [f32], up: &[f32]) {

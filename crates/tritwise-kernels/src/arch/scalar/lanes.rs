@@ -175,6 +175,12 @@ impl Lanes for Scalar {
     }
 
     #[inline(always)]
+    fn load_trits(self, line: &[u8; 4 * LANES], shift: u32) -> V {
+        let (words, _) = line.as_chunks::<4>();
+        std::array::from_fn(|i| (u32::from_le_bytes(words[i]) >> shift & 3) as f32 - 1.0)
+    }
+
+    #[inline(always)]
     fn half(self, x: &[u8; 2]) -> f32 {
         f16::from_le_bytes(*x).to_f32_const()
     }

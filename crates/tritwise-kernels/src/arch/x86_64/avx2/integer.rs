@@ -9,6 +9,7 @@
 
 use std::arch::x86_64::*;
 use std::hint::black_box;
+use std::ops::Range;
 
 use super::super::rows;
 use super::{Avx2, vnni};
@@ -47,6 +48,14 @@ impl IntegerOps for Avx2 {
         }
         // SAFETY: `self` exists only where `detect` found these features.
         unsafe { gemm(panels, x, out) }
+    }
+
+    fn group_sums(&self, panel: Panels<'_>, lines: usize, x: Activations<'_>, out: &mut [i32]) {
+        assert_eq!((panel.layout(), panel.len()), (Layout::TwoBit, 1), "one panel of a layout with kernels");
+        let groups = panel.lines().len().div_ceil(lines);
+        assert_eq!(out.len(), groups * x.tokens() * ROWS, "one sum per group, token and row");
+        // SAFETY: `self` exists only where `detect` found these features.
+        unsafe { group_sums(panel.lines(), lines, x, out) }
     }
 
     fn peak_macs(&self, rounds: usize) -> u64 {
@@ -92,21 +101,39 @@ fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
     let rows = panels.rows();
     for (i, panel) in panels.iter().enumerate() {
         for tile in x.tiles(TILE) {
-            let (first, tokens) = (tile.start, tile.len());
-            let out = &mut out[first * rows + i * ROWS..];
-            match tokens {
-                1 => sums::<1>(panel, x, first, out, rows),
-                2 => sums::<2>(panel, x, first, out, rows),
-                3 => sums::<3>(panel, x, first, out, rows),
-                TILE => sums::<TILE>(panel, x, first, out, rows),
-                _ => unreachable!("a tile has 1 to {TILE} tokens"),
-            }
+            let out = &mut out[tile.start * rows + i * ROWS..];
+            tile_sums(panel, x, tile, out, rows);
         }
     }
 }
 
-/// The sums of a panel's rows for `T` tokens from `first`. The first one's go to
-/// the beginning of `out`, the others' `rows` further each.
+/// The sums of every `lines` lines of a panel. A call for each of so short runs would cost as much as they do.
+#[target_feature(enable = "avx2")]
+fn group_sums(panel: &[Line], lines: usize, x: Activations<'_>, out: &mut [i32]) {
+    let tokens = x.tokens();
+    for (group, lines_of_group) in panel.chunks(lines).enumerate() {
+        let x = x.from_col(group * lines * COLS);
+        for tile in x.tiles(TILE) {
+            let out = &mut out[(group * tokens + tile.start) * ROWS..];
+            tile_sums(lines_of_group, x, tile, out, ROWS);
+        }
+    }
+}
+
+/// The sums of a panel's rows for the tokens of a tile. The first one's go to the beginning of `out`, the others'
+/// `rows` further each.
+#[target_feature(enable = "avx2")]
+fn tile_sums(panel: &[Line], x: Activations<'_>, tile: Range<usize>, out: &mut [i32], rows: usize) {
+    match tile.len() {
+        1 => sums::<1>(panel, x, tile.start, out, rows),
+        2 => sums::<2>(panel, x, tile.start, out, rows),
+        3 => sums::<3>(panel, x, tile.start, out, rows),
+        TILE => sums::<TILE>(panel, x, tile.start, out, rows),
+        _ => unreachable!("a tile has 1 to {TILE} tokens"),
+    }
+}
+
+/// [`tile_sums`] for `T` tokens from `first`.
 #[target_feature(enable = "avx2")]
 fn sums<const T: usize>(panel: &[Line], x: Activations<'_>, first: usize, out: &mut [i32], rows: usize) {
     let x: [&[Run]; T] = std::array::from_fn(|t| x.row(first + t, panel.len() * COLS).as_chunks::<COLS>().0);

@@ -89,6 +89,16 @@ impl Lanes for Avx2 {
             let (halves, _) = x.as_chunks::<16>();
             [from_bf16(load_bytes(&halves[0])), from_bf16(load_bytes(&halves[1]))]
         }
+        fn load_trits(line: &[u8; 4 * LANES], shift: u32) -> V {
+            // The lowest two bits of a lane choose one of four floats; the others are not looked at.
+            let trits = _mm256_setr_ps(-1.0, 0.0, 1.0, 2.0, -1.0, 0.0, 1.0, 2.0);
+            let shift = _mm_cvtsi32_si128(shift.cast_signed());
+            let (halves, _) = line.as_chunks::<32>();
+            [
+                _mm256_permutevar_ps(trits, _mm256_srl_epi32(load_si256(&halves[0]), shift)),
+                _mm256_permutevar_ps(trits, _mm256_srl_epi32(load_si256(&halves[1]), shift)),
+            ]
+        }
         fn half(x: &[u8; 2]) -> f32 {
             _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(u16::from_le_bytes(*x)))))
         }

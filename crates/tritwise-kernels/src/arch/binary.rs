@@ -1,7 +1,7 @@
 //! The one-bit part of an instruction set: how many ones there are where two rows of bits meet.
 //!
 //! With a bit for each column, and zeros in the padding of both rows, products of rows whose
-//! elements have two or three values are counts of ones (`crate::binary` derives them):
+//! elements have two or three values are counts of ones ([`crate::binary`]):
 //!
 //! ```text
 //! ±1 weights w,   ±1 activations x      Σ w·x  =  columns − 2·ones(w XOR x)

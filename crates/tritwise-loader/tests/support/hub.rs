@@ -20,6 +20,9 @@ use tritwise_loader::download::{Fetched, Hub};
 pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Headers of an answer, names in lower case.
+pub(crate) type Headers = Vec<(&'static str, String)>;
+
 /// A file of the repository `tests/model`.
 #[derive(Clone)]
 pub(crate) struct File {
@@ -42,7 +45,7 @@ pub(crate) struct Manners {
     /// Send bodies that end where the connection does, and this after them.
     pub(crate) surplus: Option<Vec<u8>>,
     /// Answer requests for paths that contain the text with a status, and headers.
-    pub(crate) answer: Option<(&'static str, u16, Vec<(&'static str, String)>)>,
+    pub(crate) answer: Option<(&'static str, u16, Headers)>,
     /// The listing, if it is not that of `files`.
     pub(crate) listing: Option<String>,
     /// Send no file before so many have been asked for by HEAD.
@@ -157,7 +160,7 @@ fn listen(listener: TcpListener, cdn: bool, state: &Arc<State>) -> Port {
 #[derive(Default)]
 struct Answer {
     status: u16,
-    headers: Vec<(&'static str, String)>,
+    headers: Headers,
     body: Vec<u8>,
     /// Whether the body is one of a file, which can break off.
     file: bool,

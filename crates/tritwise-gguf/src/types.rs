@@ -145,6 +145,8 @@ pub const BASE3: u32 = 0x5457_0001;
 pub const TL1: u32 = 38;
 /// bitnet.cpp's lookup-table kernels for x86, until April 2026; since then they have [`Q2_0`]'s number.
 pub const TL2: u32 = 39;
+/// PrismML's sign bits in groups of 32, in files of April 2026; ggml's NVFP4.
+pub const Q1_0_OF_32: u32 = 40;
 /// ggml's sign bits in groups of 128.
 pub const Q1_0: u32 = 41;
 /// ggml's two-bit codes in groups of 64; before July 2026, PrismML's in groups of 128.
@@ -235,8 +237,8 @@ const TYPES: &[Type] = &[
     sized(TL2, "TL2", BitnetCpp, Size::FiveOf24And32),
     sized(TL2, "TL2", BitnetCpp, Size::FiveOf24),
     blocks(39, "MXFP4", Ggml, 32, 17),
-    blocks(40, "NVFP4", Ggml, 64, 36),
-    blocks(40, "Q1_0 in groups of 32", PrismMl, 32, 6),
+    blocks(Q1_0_OF_32, "NVFP4", Ggml, 64, 36),
+    blocks(Q1_0_OF_32, "Q1_0 in groups of 32", PrismMl, 32, 6),
     blocks(Q1_0, "Q1_0", Ggml, 128, 18),
     blocks(Q2_0, "Q2_0", Ggml, 64, 18),
     blocks(Q2_0, "Q2_0 in groups of 128", PrismMl, 128, 34),

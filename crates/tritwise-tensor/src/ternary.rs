@@ -73,10 +73,20 @@ pub enum Ternarize {
 impl TernaryEncoding {
     /// Every encoding that is written, one of each [`name`](Self::name): I2_S in the layout of all published files,
     /// floats as `{-s, 0, +s}`.
-    pub const WRITABLE: [Self; 8] = [
+    ///
+    /// Not among them are TL1 and TL2, which are for one build of bitnet.cpp each, and Q1_0 and Q2_0 in groups
+    /// that only early files have.
+    pub const WRITABLE: [Self; 15] = [
         Self::I2S(I2sLayout::A),
         Self::Tq1_0,
         Self::Tq2_0,
+        Self::Ptq1_0,
+        Self::Q1_0(Group::Of128),
+        Self::Q2_0(Group::Of64),
+        Self::Q2_0(Group::Of128),
+        Self::Iq1Bn,
+        Self::Iq2Bn,
+        Self::Iq2BnR4,
         Self::Base3,
         Self::HfPacked,
         Self::Float(FloatKind::F32, Ternarize::Exact),
@@ -92,10 +102,11 @@ impl TernaryEncoding {
 
     /// `scale` as a matrix in this encoding keeps it: rounded, where scales are not kept as `f32`.
     pub fn stored_scale(self, scale: f32) -> f32 {
-        match self {
-            Self::Tq1_0 | Self::Tq2_0 => FloatKind::F16.round(scale),
-            Self::Float(kind, _) => kind.round(scale),
-            Self::I2S(_) | Self::Base3 | Self::HfPacked => scale,
+        match self.form() {
+            Form::Blocks(_) => FloatKind::F16.round(scale),
+            Form::Bn(bn) => bn.scale_kind().round(scale),
+            Form::Float(kind, _) => kind.round(scale),
+            Form::I2S(_) | Form::Base3 | Form::HfPacked | Form::Tl1(_) | Form::Tl2(_) => scale,
         }
     }
 

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! ggml has groups of 128 for Q1_0 and of 64 for Q2_0. PrismML's first files had groups of 32 and of
-//! 128 under the same names and other numbers; its later PQ2_0 is Q2_0 in groups of 128.
+//! 128 under the same names, and numbers with other meanings; it now calls Q2_0 in groups of 128 PQ2_0.
 //!
 //! The code 3 of Q2_0, which is +2d, is no trit. In a table of reals it is a value like any other.
 //!
@@ -62,7 +62,7 @@ impl Group {
         match self {
             Self::Of32 => "Q2_0 in groups of 32",
             Self::Of64 => "Q2_0",
-            Self::Of128 => "Q2_0 in groups of 128",
+            Self::Of128 => "PQ2_0",
         }
     }
 }

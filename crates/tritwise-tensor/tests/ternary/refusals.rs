@@ -49,7 +49,7 @@ fn refuses_shapes_that_break_a_rule() {
             TernaryEncoding::Q2_0(Group::Of128),
             2,
             192,
-            "Q2_0 in groups of 128 cannot hold 2×192: the number of columns is a multiple of 128",
+            "PQ2_0 cannot hold 2×192: the number of columns is a multiple of 128",
         ),
         (ROWS[0], 1, 96, "IQ1_BN cannot hold 1×96: the number of columns is a multiple of 64"),
         (ROWS[1], 1, 32, "IQ2_BN cannot hold 1×32: the number of columns is a multiple of 64"),

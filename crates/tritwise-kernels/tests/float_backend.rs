@@ -8,7 +8,7 @@ use tritwise_kernels::arch::{Isa, NormWeight, available};
 use tritwise_kernels::cpu::{KvType, Quantized, Rounding, Rows};
 use tritwise_kernels::{Backend, CpuBackend};
 use tritwise_tensor::{
-    Activation, Config, DenseEncoding, DenseMatrix, Inputs, Norms, Rope, RopeScaling, RopeStyle, Scales,
+    Activation, Config, DenseEncoding, DenseMatrix, Group, Inputs, Norms, Rope, RopeScaling, RopeStyle, Scales,
     TernaryEncoding, TernaryMatrix,
 };
 
@@ -410,16 +410,29 @@ fn table(random: &mut Random, encoding: DenseEncoding, rows: usize, cols: usize)
         DenseEncoding::Q6K => {
             (0..rows * cols / 256).flat_map(|_| [random.bytes(208), scale.to_vec()].concat()).collect()
         }
+        DenseEncoding::Q4K => {
+            let block = |random: &mut Random| [&scale[..], &scale[..], &random.bytes(140)].concat();
+            (0..rows * cols / 256).flat_map(|_| block(random)).collect()
+        }
+        other => {
+            // Those that are left begin with their scale.
+            let (block, len) = other.block();
+            (0..rows * cols / block).flat_map(|_| [scale.to_vec(), random.bytes(len - 2)].concat()).collect()
+        }
     };
     DenseMatrix::new(encoding, rows, cols, bytes).unwrap()
 }
 
-const ENCODINGS: [(DenseEncoding, usize); 5] = [
+const ENCODINGS: [(DenseEncoding, usize); 9] = [
     (DenseEncoding::F32, 100),
     (DenseEncoding::F16, 100),
     (DenseEncoding::Bf16, 40),
     (DenseEncoding::Q8_0, 96),
     (DenseEncoding::Q6K, 256),
+    (DenseEncoding::Q4_0, 96),
+    (DenseEncoding::Q4K, 256),
+    (DenseEncoding::Q1_0(Group::Of128), 128),
+    (DenseEncoding::Q2_0(Group::Of128), 256),
 ];
 
 #[test]

@@ -9,7 +9,7 @@ use support::{Random, bits, same_bits, scalar, tree, ulps};
 use tritwise_kernels::arch::{
     Angles, KV_BLOCK, KvLayout, KvType, Layout, Line, NormWeight, Panels, TableRows, available,
 };
-use tritwise_tensor::{Activation, DenseEncoding, RopeStyle};
+use tritwise_tensor::{Activation, DenseEncoding, DenseMatrix, Group, RopeStyle};
 
 /// Lengths around the lane count, and some that models have.
 const LENGTHS: [usize; 18] = [1, 2, 3, 7, 15, 16, 17, 31, 32, 33, 47, 64, 100, 127, 256, 257, 640, 699];
@@ -412,16 +412,47 @@ fn table(random: &mut Random, encoding: DenseEncoding, rows: usize, cols: usize)
                 bytes.extend(d.to_le_bytes());
             }
         }
+        _ => {
+            // As tritwise-tensor reads them, whose tests hold that against the definitions.
+            let (block, len) = encoding.block();
+            let scales: &[usize] = match encoding {
+                DenseEncoding::Q4K => &[0, 2],
+                DenseEncoding::Tq1_0 | DenseEncoding::Tq2_0 | DenseEncoding::Ptq1_0 => &[len - 2],
+                _ => &[0],
+            };
+            for _ in 0..rows * cols / block {
+                let mut block = random.bytes(len);
+                for at in scales {
+                    block[*at..at + 2].copy_from_slice(&half(random).to_le_bytes());
+                }
+                bytes.extend(block);
+            }
+            weights = vec![f32::NAN; rows * cols];
+            let matrix = DenseMatrix::new(encoding, rows, cols, &bytes).unwrap();
+            weights.chunks_mut(cols).enumerate().for_each(|(row, out)| matrix.read_row(row, out));
+        }
     }
     (bytes, weights)
 }
 
-const ENCODINGS: [(DenseEncoding, &[usize]); 5] = [
+const ENCODINGS: [(DenseEncoding, &[usize]); 17] = [
     (DenseEncoding::F32, &[1, 15, 16, 33, 100, 640]),
     (DenseEncoding::F16, &[1, 15, 16, 33, 100, 640]),
     (DenseEncoding::Bf16, &[1, 15, 16, 33, 100, 640]),
     (DenseEncoding::Q8_0, &[32, 64, 96, 640]),
     (DenseEncoding::Q6K, &[256, 768]),
+    (DenseEncoding::Q4_0, &[32, 96, 640]),
+    (DenseEncoding::Q4K, &[256, 768]),
+    (DenseEncoding::Iq4Nl, &[32, 96, 640]),
+    (DenseEncoding::Q1_0(Group::Of32), &[32, 96, 640]),
+    (DenseEncoding::Q1_0(Group::Of64), &[64, 192, 640]),
+    (DenseEncoding::Q1_0(Group::Of128), &[128, 384, 640]),
+    (DenseEncoding::Q2_0(Group::Of32), &[32, 96, 640]),
+    (DenseEncoding::Q2_0(Group::Of64), &[64, 192, 640]),
+    (DenseEncoding::Q2_0(Group::Of128), &[128, 384, 640]),
+    (DenseEncoding::Tq1_0, &[256, 768]),
+    (DenseEncoding::Tq2_0, &[256, 768]),
+    (DenseEncoding::Ptq1_0, &[128, 384, 640]),
 ];
 
 #[test]

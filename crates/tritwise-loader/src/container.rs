@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tritwise_tensor::{CheckpointError, DenseEncoding, DenseMatrix, Inputs, SharedBytes, Storage};
+use tritwise_tensor::{CheckpointError, DenseEncoding, DenseMatrix, Inputs, SharedBytes, Storage, TernaryEncoding};
 
 use crate::error::{file_error, printable, tensor_error};
 
@@ -49,10 +49,13 @@ pub(crate) struct Stored {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Dense(DenseEncoding),
+    Ternary(TernaryEncoding),
+    /// In a layout that the file does not say.
     I2S,
-    Tq1_0,
-    Tq2_0,
-    Base3,
+    /// In tiles that the file does not say; the scale is behind the codes, or a tensor of its own.
+    Tl1,
+    /// As `Tl1`.
+    Tl2,
     /// `uint8`, which in this family means four trits per byte.
     Packed,
     /// Known by name at best; `why` completes a sentence that begins with the tensor.
@@ -66,10 +69,10 @@ impl Encoding {
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Dense(encoding) => encoding.name(),
+            Self::Ternary(encoding) => encoding.name(),
             Self::I2S => "I2_S",
-            Self::Tq1_0 => "TQ1_0",
-            Self::Tq2_0 => "TQ2_0",
-            Self::Base3 => "BASE3",
+            Self::Tl1 => "TL1",
+            Self::Tl2 => "TL2",
             Self::Packed => "U8",
             Self::Unreadable { name, .. } => name,
         }
@@ -80,9 +83,11 @@ impl Encoding {
     /// bitnet.cpp's and ik_llama.cpp's types were made for models that round activations per token, ggml's
     /// and PrismML's hold any model whose weights are ternary.
     pub(crate) fn usual_inputs(&self) -> Inputs {
+        use TernaryEncoding::{Base3, Iq1Bn, Iq2Bn, Iq2BnR4};
         match self {
-            Self::I2S | Self::Base3 | Self::Packed | Self::Unreadable { .. } => Inputs::Int8,
-            Self::Tq1_0 | Self::Tq2_0 | Self::Dense(_) => Inputs::Float,
+            Self::I2S | Self::Tl1 | Self::Tl2 | Self::Packed | Self::Unreadable { .. } => Inputs::Int8,
+            Self::Ternary(Base3 | Iq1Bn | Iq2Bn | Iq2BnR4) => Inputs::Int8,
+            Self::Ternary(_) | Self::Dense(_) => Inputs::Float,
         }
     }
 

@@ -48,7 +48,7 @@ pub fn describe(path: impl AsRef<Path>) -> Result<Description, CheckpointError> 
     let label = path.display().to_string();
     match kind_of(path)? {
         Kind::Gguf => {
-            let (container, header) = gguf::open(&label, path)?;
+            let (container, header) = gguf::open(&label, path, None)?;
             let architecture = header.metadata().value("general.architecture").and_then(|value| value.as_str());
             let architecture = architecture.map(str::to_owned);
             let format = gguf_format(header.version());

@@ -41,4 +41,5 @@ pub use convert::{Conversion, Progress, Stage, convert, verify, write, write_ggu
 pub use describe::{Description, TensorDescription, describe};
 pub use open::{Options, open, open_bytes};
 pub use source::Source;
+pub use tritwise_gguf::types::Project;
 pub use tritwise_tensor::{Activation, CheckpointError as Error, I2sLayout, Inputs};

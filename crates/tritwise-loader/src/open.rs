@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tritwise_gguf::Header;
-use tritwise_tensor::{Activation, CheckpointError, I2sLayout, Inputs};
+use tritwise_gguf::types::Project;
+use tritwise_tensor::{Activation, CheckpointError, I2sLayout, Inputs, Tile};
 
 use crate::container::Container;
 use crate::describe::gguf_format;
@@ -24,6 +25,14 @@ pub(crate) const HUB_PREFIX: &str = "hf:";
 pub struct Options {
     /// The byte order of I2_S tensors, for which files have no mark. All published files use the default.
     pub i2s_layout: I2sLayout,
+    /// Who wrote a GGUF file. Forks of ggml gave the same type numbers to different encodings; where a tensor's size
+    /// fits several of them, it is in that of this project, and with `None` it is refused. Sizes that fit one are
+    /// enough without.
+    pub written_by: Option<Project>,
+    /// How matrices of a shape, `[rows, cols]`, are cut in TL1 and TL2, of which files have no mark: what
+    /// `kernel_config.ini` of the build of bitnet.cpp says that wrote the file. Shapes that are not here have the tile
+    /// that bitnet.cpp's own scripts give them ([`Tile::tl1`], [`Tile::tl2`]), if it is one.
+    pub tiles: Vec<([usize; 2], Tile)>,
     /// The gate's activation; `None` for what the checkpoint's architecture or configuration implies.
     pub activation: Option<Activation>,
     /// What linear layers are multiplied with; `None` for what the checkpoint's encoding or configuration implies.
@@ -52,7 +61,7 @@ pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Source, Checkpo
     let label = path.display().to_string();
     match kind_of(path)? {
         Kind::Gguf => {
-            let (container, header) = gguf::open(&label, path)?;
+            let (container, header) = gguf::open(&label, path, options.written_by)?;
             understand(container, header, options)
         }
         Kind::Folder => hf::open(&label, path, options),
@@ -64,7 +73,7 @@ pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Source, Checkpo
 /// # Errors
 /// As [`open`].
 pub fn open_bytes(name: &str, bytes: Vec<u8>, options: &Options) -> Result<Source, CheckpointError> {
-    let (container, header) = gguf::read(name, Arc::new(bytes))?;
+    let (container, header) = gguf::read(name, Arc::new(bytes), options.written_by)?;
     understand(container, header, options)
 }
 
@@ -75,6 +84,7 @@ fn understand(container: Container, header: Header, options: &Options) -> Result
         config,
         names: Names::Gguf,
         linear: Linear::ByType { i2s: options.i2s_layout, floats },
+        tiles: options.tiles.clone(),
         format: gguf_format(header.version()),
         vocabulary: Vocabulary::Gguf(header),
     })

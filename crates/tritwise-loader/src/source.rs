@@ -2,7 +2,7 @@
 
 use tritwise_tensor::{
     Checkpoint, CheckpointError, Config, DenseEncoding, DenseMatrix, FloatKind, I2sLayout, Scales, TensorError,
-    TensorId, Ternarize, TernaryEncoding, TernaryMatrix,
+    TensorId, Ternarize, TernaryEncoding, TernaryMatrix, Tile,
 };
 use tritwise_tokenizer::Tokenizer;
 
@@ -19,6 +19,8 @@ pub struct Source {
     pub(crate) config: Config,
     pub(crate) names: Names,
     pub(crate) linear: Linear,
+    /// The tiles of TL1 and TL2 matrices of these shapes, which go before the published ones.
+    pub(crate) tiles: Vec<([usize; 2], Tile)>,
     pub(crate) vocabulary: Vocabulary,
     pub(crate) format: String,
 }
@@ -93,10 +95,10 @@ impl Source {
         let make = |encoding| TernaryMatrix::new(encoding, rows, cols, self.container.bytes_of(stored), None);
         let refuse = |error: TensorError| self.container.refuse(stored, error);
         match stored.encoding {
+            Encoding::Ternary(encoding) => make(encoding).map_err(refuse),
             Encoding::I2S => make(TernaryEncoding::I2S(i2s)).map_err(refuse),
-            Encoding::Tq1_0 => make(TernaryEncoding::Tq1_0).map_err(refuse),
-            Encoding::Tq2_0 => make(TernaryEncoding::Tq2_0).map_err(refuse),
-            Encoding::Base3 => make(TernaryEncoding::Base3).map_err(refuse),
+            Encoding::Tl1 => self.lookup_table(stored, rows, cols, Tile::tl1(rows, cols), TernaryEncoding::Tl1),
+            Encoding::Tl2 => self.lookup_table(stored, rows, cols, Tile::tl2(rows, cols), TernaryEncoding::Tl2),
             Encoding::Dense(dense) if float_kind(dense).is_some() => {
                 let kind = float_kind(dense).unwrap_or(FloatKind::F32);
                 let exact = || make(TernaryEncoding::Float(kind, Ternarize::Exact));
@@ -123,6 +125,54 @@ impl Source {
         }
     }
 
+    /// A matrix that was written for one of the `published` tiles, or for one that the options give.
+    fn lookup_table(
+        &self,
+        stored: &Stored,
+        rows: usize,
+        cols: usize,
+        published: &[Tile],
+        of_tile: fn(Tile) -> TernaryEncoding,
+    ) -> Result<TernaryMatrix<'_>, CheckpointError> {
+        const REMEDY: &str = "give the tile of the build's kernel_config.ini (Options::tiles), or use the model's I2_S \
+                              file or its safetensors folder";
+        let refuse = |message: &dyn std::fmt::Display| self.container.refuse(stored, message);
+        let name = stored.encoding.name();
+        let given = self.tiles.iter().find(|(shape, _)| *shape == [rows, cols]).map(|(_, tile)| *tile);
+        let tile = match (given, published) {
+            (Some(tile), _) | (None, &[tile]) => tile,
+            (None, []) => {
+                return Err(refuse(&format_args!(
+                    "is {name} of {rows}×{cols}, a shape for which bitnet.cpp has no kernels; the order of its bytes \
+                     depends on the tiles of the build that wrote it, which the file does not record: {REMEDY}"
+                )));
+            }
+            (None, _) => {
+                return Err(refuse(&format_args!(
+                    "is {name} of {rows}×{cols}, whose bytes bitnet.cpp's builds write in {} orders, and the file does not \
+                     record which: {REMEDY}",
+                    published.len()
+                )));
+            }
+        };
+        let encoding = of_tile(tile);
+        let len = encoding.encoded_len(rows, cols).map_err(|error| refuse(&format_args!("{error}; {REMEDY}")))?;
+        let bytes = self.container.bytes_of(stored);
+        // Their size was compared with the shape, by the rule that they are of one length or the other.
+        let scale = match bytes.get(len.next_multiple_of(32)..) {
+            Some(&[a, b, c, d, ..]) => f32::from_le_bytes([a, b, c, d]),
+            _ => self.scale_beside(stored)?.1,
+        };
+        TernaryMatrix::new(encoding, rows, cols, bytes.slice(0..len), Some(scale)).map_err(|error| refuse(&error))
+    }
+
+    /// The tensor with the scale of `stored`, and the scale.
+    fn scale_beside(&self, stored: &Stored) -> Result<(&Stored, f32), CheckpointError> {
+        let name = format!("{}_scale", stored.name);
+        let scale = self.container.need(&name, &format_args!("the scale of {}", stored.name), &[1])?;
+        Ok((scale, self.container.floats(scale)?[0]))
+    }
+
     fn packed(
         &self,
         stored: &Stored,
@@ -140,9 +190,7 @@ impl Source {
                 ),
             ));
         }
-        let scale_name = format!("{}_scale", stored.name);
-        let scale_stored = self.container.need(&scale_name, &"the scale of the packed weights", &[1])?;
-        let stored_scale = self.container.floats(scale_stored)?[0];
+        let (scale_stored, stored_scale) = self.scale_beside(stored)?;
         let scale = if reciprocal { stored_scale.recip() } else { stored_scale };
         if !scale.is_finite() {
             return Err(self.container.refuse(
@@ -209,15 +257,18 @@ impl Checkpoint for Source {
 
     fn dense(&self, id: TensorId, rows: usize, cols: usize) -> Result<DenseMatrix<'_>, CheckpointError> {
         let stored = self.container.need(&self.tensor_name(id), &id, &[rows, cols])?;
-        match &stored.encoding {
-            Encoding::Dense(encoding) => DenseMatrix::new(*encoding, rows, cols, self.container.bytes_of(stored))
-                .map_err(|error| self.container.refuse(stored, error)),
-            Encoding::Unreadable { why, .. } => Err(self.container.refuse(stored, why)),
-            other => Err(self.container.refuse(
-                stored,
-                format_args!("is stored as {}; a table of F32, F16, BF16, Q8_0 or Q6_K is expected", other.name()),
-            )),
-        }
+        let encoding = match &stored.encoding {
+            Encoding::Dense(encoding) => Some(*encoding),
+            Encoding::Ternary(encoding) => as_table(*encoding),
+            Encoding::Unreadable { why, .. } => return Err(self.container.refuse(stored, why)),
+            _ => None,
+        };
+        let Some(encoding) = encoding else {
+            let message = format_args!("is stored as {}; expected is one of {}", stored.encoding.name(), gguf::TABLES);
+            return Err(self.container.refuse(stored, message));
+        };
+        DenseMatrix::new(encoding, rows, cols, self.container.bytes_of(stored))
+            .map_err(|error| self.container.refuse(stored, error))
     }
 
     fn vector(&self, id: TensorId, len: usize) -> Result<Vec<f32>, CheckpointError> {
@@ -236,11 +287,23 @@ impl Checkpoint for Source {
     }
 }
 
+/// What a ternary encoding is in a table of reals, if its bytes are read there.
+fn as_table(encoding: TernaryEncoding) -> Option<DenseEncoding> {
+    match encoding {
+        TernaryEncoding::Q1_0(group) => Some(DenseEncoding::Q1_0(group)),
+        TernaryEncoding::Q2_0(group) => Some(DenseEncoding::Q2_0(group)),
+        TernaryEncoding::Tq1_0 => Some(DenseEncoding::Tq1_0),
+        TernaryEncoding::Tq2_0 => Some(DenseEncoding::Tq2_0),
+        TernaryEncoding::Ptq1_0 => Some(DenseEncoding::Ptq1_0),
+        _ => None,
+    }
+}
+
 fn float_kind(encoding: DenseEncoding) -> Option<FloatKind> {
     match encoding {
         DenseEncoding::F32 => Some(FloatKind::F32),
         DenseEncoding::F16 => Some(FloatKind::F16),
         DenseEncoding::Bf16 => Some(FloatKind::Bf16),
-        DenseEncoding::Q8_0 | DenseEncoding::Q6K => None,
+        _ => None,
     }
 }

@@ -12,9 +12,10 @@ use tritwise_tensor::{
     Ternarize, TernaryEncoding,
 };
 
-/// Every encoding of GGUF files.
+/// Every encoding of GGUF files that holds zeros.
 fn linear() -> impl Iterator<Item = TernaryEncoding> {
-    TernaryEncoding::WRITABLE.into_iter().filter(|&encoding| encoding != TernaryEncoding::HfPacked)
+    let others = |encoding: &TernaryEncoding| !matches!(encoding, TernaryEncoding::HfPacked | TernaryEncoding::Q1_0(_));
+    TernaryEncoding::WRITABLE.into_iter().filter(others)
 }
 
 fn to(linear: TernaryEncoding) -> Conversion {

@@ -2,9 +2,15 @@
 
 use std::fmt;
 
+use half::f16;
+
+use crate::blocks::Blocks;
 use crate::float::{FloatKind, not_finite};
+use crate::ternary::{Group, tq1_0, tq2_0};
 use crate::{Bytes, TensorError, shape};
 
+mod q4_0;
+mod q4_k;
 mod q6_k;
 mod q8_0;
 
@@ -21,6 +27,22 @@ pub enum DenseEncoding {
     Q8_0,
     /// Super-blocks of 256 six-bit weights (210 bytes).
     Q6K,
+    /// Blocks of 32 four-bit weights with one F16 scale (18 bytes).
+    Q4_0,
+    /// Super-blocks of 256 four-bit weights with scales and offsets (144 bytes).
+    Q4K,
+    /// Blocks of 32 four-bit indices into sixteen values, with one F16 scale (18 bytes). Only read.
+    Iq4Nl,
+    /// Groups of sign bits with one F16 scale. Only read.
+    Q1_0(Group),
+    /// Groups of two-bit weights, -d, 0, d and 2d, with one F16 scale. Only read.
+    Q2_0(Group),
+    /// Blocks of 256 trits with one F16 scale (54 bytes). Only read.
+    Tq1_0,
+    /// Blocks of 256 two-bit weights, -d, 0, d and 2d, with one F16 scale (66 bytes). Only read.
+    Tq2_0,
+    /// Blocks of 128 trits with one F16 scale (28 bytes). Only read.
+    Ptq1_0,
 }
 
 impl DenseEncoding {
@@ -32,6 +54,24 @@ impl DenseEncoding {
             Self::Bf16 => "BF16",
             Self::Q8_0 => "Q8_0",
             Self::Q6K => "Q6_K",
+            Self::Q4_0 => "Q4_0",
+            Self::Q4K => "Q4_K",
+            Self::Iq4Nl => "IQ4_NL",
+            Self::Q1_0(group) => group.q1_0_name(),
+            Self::Q2_0(group) => group.q2_0_name(),
+            Self::Tq1_0 => "TQ1_0",
+            Self::Tq2_0 => "TQ2_0",
+            Self::Ptq1_0 => "PTQ1_0",
+        }
+    }
+
+    /// Weights of a block, of which a row has a whole number, and bytes of a block.
+    pub fn block(self) -> (usize, usize) {
+        match self.layout() {
+            Layout::Plain(kind) => (1, kind.size()),
+            Layout::Blocks(blocks) => (blocks.weights, blocks.bytes),
+            Layout::Q6K => (q6_k::BLOCK, q6_k::BYTES),
+            Layout::Q4K => (q4_k::BLOCK, q4_k::BYTES),
         }
     }
 
@@ -51,12 +91,12 @@ impl DenseEncoding {
 
     /// Writes `values`, row after row, rounded to what the encoding can hold.
     ///
-    /// F32 is exact, F16 and BF16 round to nearest, Q8_0 is ggml's quantiser, Q6_K searches for the
-    /// scales with the least squared error.
+    /// F32 is exact, F16 and BF16 round to nearest, Q8_0 and Q4_0 are ggml's quantisers, Q6_K and Q4_K
+    /// search for the scales with the least squared error.
     ///
     /// # Errors
-    /// The encoding cannot hold the shape, there are more or fewer values than it has, a value is not
-    /// finite or would not be in F16.
+    /// The encoding is one that is only read or cannot hold the shape, there are more or fewer values than
+    /// it has, a value is not finite or would not be in F16.
     pub fn encode(self, values: &[f32], rows: usize, cols: usize) -> Result<Vec<u8>, TensorError> {
         let len = self.encoded_len(rows, cols)?;
         shape::check_count(rows, cols, values.len())?;
@@ -70,8 +110,13 @@ impl DenseEncoding {
                 // A finite value becomes infinite where the type's range is smaller.
                 kind.first_not_finite(&bytes).map(|(index, _)| index)
             }
-            Layout::Q8_0 => first_refused(values, &mut bytes, q8_0::encode),
             Layout::Q6K => first_refused(values, &mut bytes, q6_k::encode),
+            Layout::Q4K => first_refused(values, &mut bytes, q4_k::encode),
+            Layout::Blocks(_) => match self {
+                Self::Q8_0 => first_refused(values, &mut bytes, q8_0::encode),
+                Self::Q4_0 => first_refused(values, &mut bytes, q4_0::encode),
+                _ => return Err(TensorError::ReadOnly { encoding: self.name() }),
+            },
         };
         match refused {
             None => Ok(bytes),
@@ -82,22 +127,21 @@ impl DenseEncoding {
         }
     }
 
-    /// Weights and bytes of a block.
-    fn block(self) -> (usize, usize) {
-        match self.layout() {
-            Layout::Plain(kind) => (1, kind.size()),
-            Layout::Q8_0 => (q8_0::BLOCK, q8_0::BYTES),
-            Layout::Q6K => (q6_k::BLOCK, q6_k::BYTES),
-        }
-    }
-
     fn layout(self) -> Layout {
         match self {
             Self::F32 => Layout::Plain(FloatKind::F32),
             Self::F16 => Layout::Plain(FloatKind::F16),
             Self::Bf16 => Layout::Plain(FloatKind::Bf16),
-            Self::Q8_0 => Layout::Q8_0,
             Self::Q6K => Layout::Q6K,
+            Self::Q4K => Layout::Q4K,
+            Self::Q8_0 => Layout::Blocks(q8_0::Q8_0),
+            Self::Q4_0 => Layout::Blocks(q4_0::Q4_0),
+            Self::Iq4Nl => Layout::Blocks(q4_0::IQ4_NL),
+            Self::Q1_0(group) => Layout::Blocks(group.q1_0()),
+            Self::Q2_0(group) => Layout::Blocks(group.q2_0()),
+            Self::Tq1_0 => Layout::Blocks(tq1_0::TQ1_0),
+            Self::Tq2_0 => Layout::Blocks(tq2_0::TQ2_0),
+            Self::Ptq1_0 => Layout::Blocks(tq1_0::PTQ1_0),
         }
     }
 }
@@ -118,11 +162,22 @@ fn first_refused<const BLOCK: usize, const BYTES: usize>(
     blocks.map(|(values, bytes)| encode(values, bytes)).position(|held| !held).map(|block| block * BLOCK)
 }
 
-/// [`DenseEncoding`] with the three floats taken together.
+/// The smallest f16 that is not below `d`.
+///
+/// To the nearest would do but for small weights, where `d` is subnormal with few bits: rounded down,
+/// 127 times it may be far less than the scale of the largest sub-block.
+fn round_up(d: f32) -> f16 {
+    let nearest = f16::from_f32(d);
+    if nearest.to_f32() < d { f16::from_bits(nearest.to_bits() + 1) } else { nearest }
+}
+
+/// [`DenseEncoding`] with those of one make taken together.
 enum Layout {
     Plain(FloatKind),
-    Q8_0,
+    /// A weight is its block's scale times its code.
+    Blocks(Blocks),
     Q6K,
+    Q4K,
 }
 
 /// A rows × cols matrix of reals, still in the bytes of its file.
@@ -163,8 +218,11 @@ impl<'a> DenseMatrix<'a> {
         match encoding.layout() {
             // Reading a gigabyte of embeddings once more at load only to look for NaN is left to those who want it.
             Layout::Plain(_) => {}
-            Layout::Q8_0 => q8_0::validate(&bytes)?,
+            Layout::Blocks(blocks) => {
+                blocks.scales(&bytes).enumerate().try_for_each(|(i, scale)| TensorError::check_scale(i, scale))?;
+            }
             Layout::Q6K => q6_k::validate(&bytes)?,
+            Layout::Q4K => q4_k::validate(&bytes)?,
         }
         Ok(Self { encoding, rows, cols, bytes })
     }
@@ -191,7 +249,8 @@ impl<'a> DenseMatrix<'a> {
 
     /// Writes row `row` as `f32` into `out`, which has `cols` elements.
     ///
-    /// The values are exactly those stored: no encoding needs more than the 24 bits of an `f32`.
+    /// The values are exactly those stored, as they need no more than the 24 bits of an `f32`; only those of Q4_K, a
+    /// product less an offset, are rounded once.
     ///
     /// # Panics
     /// `row` is out of range or `out` has another length.
@@ -202,8 +261,9 @@ impl<'a> DenseMatrix<'a> {
         let bytes = &self.bytes[row * len..][..len];
         match self.encoding.layout() {
             Layout::Plain(kind) => kind.read(bytes, out),
-            Layout::Q8_0 => q8_0::read_row(bytes, out),
+            Layout::Blocks(blocks) => blocks.read_weights(bytes, out),
             Layout::Q6K => q6_k::read_row(bytes, out),
+            Layout::Q4K => q4_k::read_row(bytes, out),
         }
     }
 

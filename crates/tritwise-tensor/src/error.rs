@@ -79,6 +79,12 @@ pub enum TensorError {
         /// Its value.
         value: f32,
     },
+    /// The encoding is one that is only read.
+    #[error("{encoding} tables are read, not written; F32, F16, BF16, Q8_0, Q6_K, Q4_K and Q4_0 are written")]
+    ReadOnly {
+        /// The encoding's name.
+        encoding: &'static str,
+    },
     /// There are more or fewer values to write than the shape has.
     #[error("{rows}×{cols} has {expected} values, found {found}", expected = .rows.saturating_mul(*.cols))]
     Count {

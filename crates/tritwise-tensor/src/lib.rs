@@ -23,6 +23,7 @@
 //! Nothing here opens a file, and nothing here computes with the weights.
 #![forbid(unsafe_code)]
 
+mod blocks;
 mod bytes;
 mod checkpoint;
 mod config;
@@ -38,4 +39,4 @@ pub use config::{Activation, Config, Inputs, Norms, Pooling, Rope, RopeScaling, 
 pub use dense::{DenseEncoding, DenseMatrix};
 pub use error::TensorError;
 pub use float::FloatKind;
-pub use ternary::{I2sLayout, Scales, Ternarize, TernaryEncoding, TernaryMatrix};
+pub use ternary::{Group, I2sLayout, Scales, Ternarize, TernaryEncoding, TernaryMatrix, Tile};

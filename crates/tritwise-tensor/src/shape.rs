@@ -19,6 +19,8 @@ pub(crate) fn broken_block(cols: usize, block: usize) -> Option<&'static str> {
     match block {
         _ if cols.is_multiple_of(block) => None,
         32 => Some("the number of columns is a multiple of 32"),
+        64 => Some("the number of columns is a multiple of 64"),
+        128 => Some("the number of columns is a multiple of 128"),
         _ => Some("the number of columns is a multiple of 256"),
     }
 }

@@ -76,12 +76,7 @@ impl<'a> TableRows<'a> {
 
 /// Bytes of a row of `cols` columns.
 fn row_bytes(encoding: DenseEncoding, cols: usize) -> usize {
-    let (block_cols, block_bytes) = match encoding {
-        DenseEncoding::F32 => (1, 4),
-        DenseEncoding::F16 | DenseEncoding::Bf16 => (1, 2),
-        DenseEncoding::Q8_0 => (32, 34),
-        DenseEncoding::Q6K => (256, 210),
-    };
+    let (block_cols, block_bytes) = encoding.block();
     assert!(cols.is_multiple_of(block_cols), "{cols} columns in blocks of {block_cols}");
     cols / block_cols * block_bytes
 }
@@ -174,7 +169,8 @@ pub trait FloatOps: Sealed {
     /// fused multiply-add.
     ///
     /// `x` is rows of `table.cols()`, each padded with zeros to a multiple of sixteen.
-    /// Weights are exact `f32`s, for Q8_0 `d·q` and for Q6_K `(d·scale)·q`.
+    /// Weights are exact `f32`s, `d·q` with a block's scale and a code (and `(d·scale)·q` for Q6_K), but for
+    /// Q4_K, whose `(d·scale)·q − e·offset` is rounded once.
     fn project(&self, table: TableRows<'_>, x: &[f32], out: &mut [f32]);
 
     /// Six-bit codes and steps of a row of weights that is padded with zeros to whole groups

@@ -238,7 +238,7 @@ fn gguf_file<W: Write>(
     for tensor in &plan.tensors {
         let (type_id, dims) = match &tensor.kind {
             Kind::Norm(_) | Kind::Divisors(_) => (Some(tritwise_gguf::types::F32), vec![tensor.cols as u64]),
-            Kind::Table(.., encoding) => (Some(gguf::table_type(*encoding)), matrix_dims(tensor)),
+            Kind::Table(.., encoding) => (gguf::table_type(*encoding), matrix_dims(tensor)),
             Kind::Linear(_, encoding) => (gguf::linear_type(*encoding), matrix_dims(tensor)),
         };
         let type_id = type_id.ok_or_else(|| file_error(OUTPUT, "has no number for this encoding"))?;

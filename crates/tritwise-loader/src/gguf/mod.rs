@@ -7,6 +7,7 @@ mod split;
 use std::path::Path;
 use std::sync::Arc;
 
+use tritwise_gguf::types::Project;
 use tritwise_gguf::{Header, Metadata};
 use tritwise_tensor::{CheckpointError, Config, LayerTensor, Norms, Storage, TensorId};
 
@@ -18,20 +19,28 @@ use crate::source::FloatRule;
 use split::Part;
 
 pub(crate) use config::INPUTS;
-pub(crate) use encoding::{linear_type, table_type};
+pub(crate) use encoding::{TABLES, linear_type, table_type};
 
 /// The tensors and metadata of the GGUF file at `path`, and of the other parts where it is one of several.
-pub(crate) fn open(label: &str, path: &Path) -> Result<(Container, Header), CheckpointError> {
+pub(crate) fn open(
+    label: &str,
+    path: &Path,
+    written_by: Option<Project>,
+) -> Result<(Container, Header), CheckpointError> {
     let storage = bytes::map(path).map_err(|error| io_error(path, &error))?;
     let header = parse(label, &*storage)?;
     match Part::of(label, header.metadata())? {
-        Some(part) => split::open(label, path, part),
-        None => whole(label, header, storage),
+        Some(part) => split::open(label, path, part, written_by),
+        None => whole(label, header, storage, written_by),
     }
 }
 
 /// The tensors and metadata of a GGUF file, whatever its architecture.
-pub(crate) fn read(label: &str, storage: Arc<dyn Storage>) -> Result<(Container, Header), CheckpointError> {
+pub(crate) fn read(
+    label: &str,
+    storage: Arc<dyn Storage>,
+    written_by: Option<Project>,
+) -> Result<(Container, Header), CheckpointError> {
     let header = parse(label, &*storage)?;
     match Part::of(label, header.metadata())? {
         Some(part) => Err(file_error(
@@ -42,7 +51,7 @@ pub(crate) fn read(label: &str, storage: Arc<dyn Storage>) -> Result<(Container,
                 part.count
             ),
         )),
-        None => whole(label, header, storage),
+        None => whole(label, header, storage, written_by),
     }
 }
 
@@ -50,9 +59,14 @@ fn parse(label: &str, storage: &dyn Storage) -> Result<Header, CheckpointError> 
     Header::parse(storage.bytes()).map_err(|error| file_error(label, error))
 }
 
-fn whole(label: &str, header: Header, storage: Arc<dyn Storage>) -> Result<(Container, Header), CheckpointError> {
+fn whole(
+    label: &str,
+    header: Header,
+    storage: Arc<dyn Storage>,
+    written_by: Option<Project>,
+) -> Result<(Container, Header), CheckpointError> {
     let mut container = Container::new(label.to_owned());
-    add(&mut container, label, &header, storage)?;
+    add(&mut container, label, &header, storage, written_by)?;
     Ok((container, header))
 }
 
@@ -62,10 +76,11 @@ fn add(
     label: &str,
     header: &Header,
     storage: Arc<dyn Storage>,
+    written_by: Option<Project>,
 ) -> Result<(), CheckpointError> {
     container.add_file(label.to_owned(), storage);
     for tensor in header.tensors() {
-        let (encoding, range) = encoding::settle(header, tensor);
+        let (encoding, range) = encoding::settle(header, tensor, written_by);
         // The header's windows are in memory, and no encoding has more than 8 elements in a byte.
         let shape = tensor.dims.iter().rev().map(|&dim| dim as usize).collect();
         container.push(tensor.name.clone(), shape, encoding, range)?;

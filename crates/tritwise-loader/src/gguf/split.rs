@@ -13,6 +13,7 @@
 
 use std::path::Path;
 
+use tritwise_gguf::types::Project;
 use tritwise_gguf::{Header, Metadata};
 use tritwise_tensor::CheckpointError;
 
@@ -52,7 +53,12 @@ impl Part {
 }
 
 /// All parts of a model, of which `path` is one: their tensors, and the header of the first.
-pub(super) fn open(label: &str, path: &Path, part: Part) -> Result<(Container, Header), CheckpointError> {
+pub(super) fn open(
+    label: &str,
+    path: &Path,
+    part: Part,
+    written_by: Option<Project>,
+) -> Result<(Container, Header), CheckpointError> {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let Some(stem) = name.strip_suffix(part.suffix().as_str()) else {
         return Err(file_error(
@@ -87,7 +93,7 @@ pub(super) fn open(label: &str, path: &Path, part: Part) -> Result<(Container, H
         if found != Some(expected) {
             return Err(file_error(&part_label, misplaced(found, expected)));
         }
-        add(&mut container, &part_label, &header, storage)?;
+        add(&mut container, &part_label, &header, storage, written_by)?;
         first.get_or_insert(header);
     }
     match (first, part.tensors) {

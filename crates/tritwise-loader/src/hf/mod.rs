@@ -33,6 +33,7 @@ pub(crate) fn open(label: &str, weights: &Path, options: &Options) -> Result<Sou
         config,
         names: Names::HuggingFace(naming),
         linear,
+        tiles: Vec::new(),
         vocabulary: Vocabulary::Folder(Folder::read(&folder)?),
         format: "safetensors".to_owned(),
     })

@@ -8,8 +8,8 @@ use serde_json::{Value as Json, json};
 use tritwise_gguf::{Header, Strings, Value, Writer, types};
 use tritwise_loader::{Error, Options, Source};
 use tritwise_tensor::{
-    Activation, Checkpoint, Config, DenseEncoding, FloatKind, I2sLayout, Inputs, LayerShape, LayerTensor, Norms, Rope,
-    RopeScaling, RopeStyle, Scales, TensorId, Ternarize, TernaryEncoding,
+    Activation, Checkpoint, Config, DenseEncoding, FloatKind, Group, I2sLayout, Inputs, LayerShape, LayerTensor, Norms,
+    Rope, RopeScaling, RopeStyle, Scales, TensorId, Ternarize, TernaryEncoding,
 };
 
 pub(crate) const HIDDEN: usize = 256;
@@ -182,6 +182,15 @@ pub(crate) fn type_id(encoding: TernaryEncoding) -> u32 {
         TernaryEncoding::I2S(_) => types::I2_S,
         TernaryEncoding::Tq1_0 => types::TQ1_0,
         TernaryEncoding::Tq2_0 => types::TQ2_0,
+        TernaryEncoding::Ptq1_0 => types::PTQ1_0,
+        TernaryEncoding::Q1_0(_) => types::Q1_0,
+        TernaryEncoding::Q2_0(Group::Of128) => types::PQ2_0,
+        TernaryEncoding::Q2_0(_) => types::Q2_0,
+        TernaryEncoding::Iq1Bn => types::IQ1_BN,
+        TernaryEncoding::Iq2Bn => types::IQ2_BN,
+        TernaryEncoding::Iq2BnR4 => types::IQ2_BN_R4,
+        TernaryEncoding::Tl1(_) => types::TL1,
+        TernaryEncoding::Tl2(_) => types::TL2,
         TernaryEncoding::Base3 => types::BASE3,
         TernaryEncoding::Float(FloatKind::F32, _) => types::F32,
         TernaryEncoding::Float(FloatKind::F16, _) => types::F16,

@@ -32,6 +32,7 @@
 
 use half::f16;
 
+use super::round_up;
 use crate::TensorError;
 
 /// Weights in a super-block.
@@ -99,15 +100,6 @@ pub(super) fn encode(values: &[f32; BLOCK], block: &mut [u8; BYTES]) -> bool {
 
 fn scale(block: &[u8; BYTES]) -> f32 {
     f16::from_le_bytes([block[D], block[D + 1]]).to_f32()
-}
-
-/// The smallest f16 that is not below `d`.
-///
-/// To the nearest would do but for small weights, where `d` is subnormal with few bits: rounded down,
-/// 127 times it may be far less than the scale of the largest sub-block.
-fn round_up(d: f32) -> f16 {
-    let nearest = f16::from_f32(d);
-    if nearest.to_f32() < d { f16::from_bits(nearest.to_bits() + 1) } else { nearest }
 }
 
 /// The real scale that fits a sub-block best, of those tried.

@@ -14,7 +14,8 @@
 //! converters store it; transformers' `1 / (1 / m)` differs from it by at most one unit in the last
 //! place.
 
-use super::{Ternarize, scales::check_range};
+use super::Ternarize;
+use super::scales::{Scales, check_range};
 use crate::TensorError;
 use crate::float::{FloatKind, not_finite};
 
@@ -24,20 +25,26 @@ const MEAN_FLOOR: f32 = 1e-5;
 const PIECE: usize = 256;
 /// Lanes of the sum: enough for vector code, and a fixed order of additions.
 const LANES: usize = 8;
+/// What groups of columns with a scale each are multiples of.
+const GROUP: usize = 32;
 
-/// Checks that the weights are finite, and ternary if they must be; returns the scale.
-pub(super) fn validate(kind: FloatKind, rule: Ternarize, cols: usize, bytes: &[u8]) -> Result<f32, TensorError> {
+/// Checks that the weights are finite, and ternary if they must be; returns the scales.
+pub(super) fn validate(kind: FloatKind, rule: Ternarize, cols: usize, bytes: &[u8]) -> Result<Scales, TensorError> {
     match rule {
-        Ternarize::Absmean => absmean(kind, cols, bytes),
-        Ternarize::Exact => magnitude(kind, cols, bytes),
+        Ternarize::Absmean => absmean(kind, cols, bytes).map(Scales::Tensor),
+        Ternarize::Exact => match one_magnitude(kind, cols, bytes)? {
+            Some(scale) => Ok(Scales::Tensor(scale)),
+            None => magnitudes(kind, cols, bytes),
+        },
     }
 }
 
-pub(super) fn read_row(kind: FloatKind, rule: Ternarize, scale: f32, bytes: &[u8], row: usize, out: &mut [i8]) {
+pub(super) fn read_row(kind: FloatKind, rule: Ternarize, scales: &Scales, bytes: &[u8], row: usize, out: &mut [i8]) {
     let len = out.len() * kind.size();
-    let (factor, threshold) = match rule {
-        Ternarize::Absmean => (1.0 / scale, 0.5),
-        Ternarize::Exact => (1.0, 0.0),
+    let (factor, threshold) = match (rule, scales) {
+        (Ternarize::Absmean, Scales::Tensor(scale)) => (1.0 / scale, 0.5),
+        // What the sign says, whatever the scale.
+        _ => (1.0, 0.0),
     };
     let mut values = [0.0; PIECE];
     let bytes = bytes[row * len..][..len].chunks(PIECE * kind.size());
@@ -51,16 +58,24 @@ pub(super) fn read_row(kind: FloatKind, rule: Ternarize, scale: f32, bytes: &[u8
     }
 }
 
-pub(super) fn encode(kind: FloatKind, trits: &[i8], scale: f32) -> Result<Vec<u8>, TensorError> {
-    check_range(kind.name(), kind, 0, scale)?;
+/// `scales` are for `weights_each` weights each.
+pub(super) fn encode(
+    kind: FloatKind,
+    trits: &[i8],
+    (scales, weights_each): (&[f32], usize),
+) -> Result<Vec<u8>, TensorError> {
     let mut bytes = vec![0; trits.len() * kind.size()];
     let mut weights = [0.0; PIECE];
-    for (trits, bytes) in trits.chunks(PIECE).zip(bytes.chunks_mut(PIECE * kind.size())) {
-        let weights = &mut weights[..trits.len()];
-        for (weight, trit) in weights.iter_mut().zip(trits) {
-            *weight = f32::from(*trit) * scale;
+    let runs = trits.chunks_exact(weights_each).zip(bytes.chunks_exact_mut(weights_each * kind.size()));
+    for ((index, scale), (trits, bytes)) in scales.iter().enumerate().zip(runs) {
+        check_range(kind.name(), kind, index, *scale)?;
+        for (trits, bytes) in trits.chunks(PIECE).zip(bytes.chunks_mut(PIECE * kind.size())) {
+            let weights = &mut weights[..trits.len()];
+            for (weight, trit) in weights.iter_mut().zip(trits) {
+                *weight = f32::from(*trit) * scale;
+            }
+            kind.write(weights, bytes);
         }
-        kind.write(weights, bytes);
     }
     Ok(bytes)
 }
@@ -82,27 +97,54 @@ fn absmean(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<f32, TensorErro
     Ok((mean as f32).max(MEAN_FLOOR))
 }
 
-/// The one magnitude of the weights that are not zero; 0 if all are.
-fn magnitude(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<f32, TensorError> {
+/// The magnitude of all weights that are not zero, 0 if all are; `None` if there are several.
+///
+/// Almost every matrix has one, or is not ternary at all, which its first weights show.
+fn one_magnitude(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<Option<f32>, TensorError> {
     let first = kind
         .search(bytes, |start, values| values.iter().position(|&value| value != 0.0).map(|i| (start + i, values[i])));
-    let Some((index, value)) = first else { return Ok(0.0) };
+    let Some((index, value)) = first else { return Ok(Some(0.0)) };
     if !value.is_finite() {
         return Err(TensorError::not_finite(index, cols, value));
     }
     let scale = value.abs();
-    let differs = |value: f32| (value != 0.0) & (value.abs() != scale);
-    let found = kind.search(bytes, |start, values| {
-        let any = values.iter().fold(false, |any, &value| any | differs(value));
-        let i = any.then(|| values.iter().position(|&value| differs(value)))??;
-        Some((start + i, values[i]))
-    });
-    match found {
-        None => Ok(scale),
-        Some((index, value)) if !value.is_finite() => Err(TensorError::not_finite(index, cols, value)),
-        Some((index, value)) => Err(TensorError::Weight {
-            row: index / cols,
-            what: format!("{value} in a matrix with ±{scale}; these weights are not ternary with one scale"),
-        }),
+    match kind.search(bytes, |start, values| other_magnitude(values, scale).map(|i| (start + i, values[i]))) {
+        None => Ok(Some(scale)),
+        Some((_, value)) if value.is_finite() => Ok(None),
+        Some((index, value)) => Err(TensorError::not_finite(index, cols, value)),
     }
+}
+
+/// The simplest scales of a matrix with several magnitudes: one per row, or per group of columns in each row.
+fn magnitudes(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<Scales, TensorError> {
+    let block = if cols.is_multiple_of(GROUP) { GROUP } else { cols };
+    let mut values = vec![0.0; block];
+    let mut scales = Vec::with_capacity(bytes.len() / (block * kind.size()));
+    for (i, bytes) in bytes.chunks_exact(block * kind.size()).enumerate() {
+        kind.read(bytes, &mut values);
+        if let Some(at) = not_finite(&values) {
+            return Err(TensorError::not_finite(i * block + at, cols, values[at]));
+        }
+        let scale = values.iter().find(|value| **value != 0.0).map_or(0.0, |value| value.abs());
+        if let Some(at) = other_magnitude(&values, scale) {
+            return Err(TensorError::Weight {
+                row: (i * block + at) / cols,
+                what: format!(
+                    "{} beside ±{scale}; these weights are not ternary with one scale for the matrix, a row, or a group \
+                     of {GROUP} columns or a multiple of it",
+                    values[at]
+                ),
+            });
+        }
+        scales.push(scale);
+    }
+    Ok(Scales::of_blocks(scales, cols / block, block))
+}
+
+/// The first of `values` that is not `scale`, its negative, or zero.
+fn other_magnitude(values: &[f32], scale: f32) -> Option<usize> {
+    let differs = |value: f32| (value != 0.0) & (value.abs() != scale);
+    // Without the early exit the common case, nothing found, is a plain vector loop.
+    let any = values.iter().fold(false, |any, &value| any | differs(value));
+    if any { values.iter().position(|&value| differs(value)) } else { None }
 }

@@ -2,8 +2,6 @@
 
 use std::iter::repeat_n;
 
-use half::f16;
-
 use crate::TensorError;
 use crate::float::FloatKind;
 
@@ -24,44 +22,59 @@ pub enum Scales {
 }
 
 impl Scales {
-    /// The simplest form of `values`, one per block of `block` columns, `per_row` to the row.
+    /// The simplest form of `values`, one per block of `block` columns, `per_row` to the row: one for the
+    /// matrix, else one per row, else one per group of as many blocks as agree everywhere.
     ///
     /// A block whose scale is 0 has no weights but 0 whatever its scale, so it agrees with any.
     pub(super) fn of_blocks(values: Vec<f32>, per_row: usize, block: usize) -> Self {
         if let Some(scale) = common(&values) {
             return Self::Tensor(scale);
         }
-        match values.chunks_exact(per_row).map(common).collect() {
-            Some(rows) => Self::Rows(rows),
-            None => Self::Groups { cols: block, values },
+        let joined = |blocks: usize| values.chunks_exact(blocks).map(common).collect();
+        if let Some(rows) = joined(per_row) {
+            return Self::Rows(rows);
         }
+        let sizes = (2..=per_row / 2).rev().filter(|&blocks| per_row.is_multiple_of(blocks));
+        let group = sizes.into_iter().find_map(|blocks| Some((block * blocks, joined(blocks)?)));
+        let (cols, values) = group.unwrap_or((block, values));
+        Self::Groups { cols, values }
     }
 
-    /// The scale of every block of `block` columns of a rows × cols matrix, in storage order, as f16.
+    /// The scale of every block of `block` columns of a rows × cols matrix, in storage order, as `kind` holds it.
     ///
     /// The scales are known to [fit](Self::check) the matrix.
     pub(super) fn to_blocks(
         &self,
         name: &'static str,
+        kind: FloatKind,
         rows: usize,
         cols: usize,
         block: usize,
-    ) -> Result<Vec<f16>, TensorError> {
-        let (values, weights_each) = match self {
-            Self::Tensor(value) => (std::slice::from_ref(value), rows * cols),
-            Self::Rows(values) => (&values[..], cols),
-            Self::Groups { cols: group, values } if group.is_multiple_of(block) => (&values[..], *group),
-            Self::Groups { .. } => {
-                let rule = "a group is a multiple of the block";
-                return Err(TensorError::Scales { encoding: name, rule });
-            }
-        };
+    ) -> Result<Vec<f32>, TensorError> {
+        let (values, weights_each) = self.runs(rows, cols);
+        if !weights_each.is_multiple_of(block) {
+            let rule = if block == cols {
+                "there is place for one scale per row"
+            } else {
+                "a group is a multiple of the block"
+            };
+            return Err(TensorError::Scales { encoding: name, rule });
+        }
         let mut blocks = Vec::with_capacity(rows * cols / block);
         for (index, &value) in values.iter().enumerate() {
-            check_range(name, FloatKind::F16, index, value)?;
-            blocks.extend(repeat_n(f16::from_f32(value), weights_each / block));
+            check_range(name, kind, index, value)?;
+            blocks.extend(repeat_n(kind.round(value), weights_each / block));
         }
         Ok(blocks)
+    }
+
+    /// The scales, and for how many weights in storage order each of them is.
+    pub(super) fn runs(&self, rows: usize, cols: usize) -> (&[f32], usize) {
+        match self {
+            Self::Tensor(value) => (std::slice::from_ref(value), rows * cols),
+            Self::Rows(values) => (values, cols),
+            Self::Groups { cols: group, values } => (values, *group),
+        }
     }
 
     /// Whether the scales are finite and as many as a rows × cols matrix has.

@@ -1,8 +1,10 @@
 //! Every ternary encoding against its definition, spelled out weight by weight.
 
 use proptest::prelude::*;
-use tritwise_tensor::{FloatKind, I2sLayout, Scales, Ternarize, TernaryEncoding, TernaryMatrix};
+use tritwise_tensor::{FloatKind, Group, I2sLayout, Scales, Ternarize, TernaryEncoding, TernaryMatrix};
 
+mod lookup_tables;
+mod magnitudes;
 mod masters;
 mod refusals;
 
@@ -13,12 +15,42 @@ const I2_S: [TernaryEncoding; 4] = [
     TernaryEncoding::I2S(I2sLayout::D),
 ];
 const KINDS: [FloatKind; 3] = [FloatKind::F32, FloatKind::F16, FloatKind::Bf16];
+/// Encodings with a scale per block of columns, and the columns of a block.
+const BLOCKS: [(TernaryEncoding, usize); 9] = [
+    (TernaryEncoding::Tq1_0, 256),
+    (TernaryEncoding::Tq2_0, 256),
+    (TernaryEncoding::Ptq1_0, 128),
+    (TernaryEncoding::Q2_0(Group::Of32), 32),
+    (TernaryEncoding::Q2_0(Group::Of64), 64),
+    (TernaryEncoding::Q2_0(Group::Of128), 128),
+    (TernaryEncoding::Q1_0(Group::Of32), 32),
+    (TernaryEncoding::Q1_0(Group::Of64), 64),
+    (TernaryEncoding::Q1_0(Group::Of128), 128),
+];
+/// Encodings with a scale per row.
+const ROWS: [TernaryEncoding; 3] = [TernaryEncoding::Iq1Bn, TernaryEncoding::Iq2Bn, TernaryEncoding::Iq2BnR4];
 
-/// All encodings that can be written.
+/// All encodings that can be written, but for TL1 and TL2, whose shapes are large.
 fn written() -> Vec<TernaryEncoding> {
     let floats = KINDS.map(|kind| TernaryEncoding::Float(kind, Ternarize::Exact));
-    let others = [TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0, TernaryEncoding::Base3, TernaryEncoding::HfPacked];
-    [&I2_S[..], &others, &floats].concat()
+    let blocks = BLOCKS.map(|(encoding, _)| encoding);
+    [&I2_S[..], &blocks, &ROWS, &[TernaryEncoding::Base3, TernaryEncoding::HfPacked], &floats].concat()
+}
+
+/// Columns of a block; 1 where there are none.
+fn block(encoding: TernaryEncoding) -> usize {
+    match encoding {
+        _ if ROWS.contains(&encoding) => 64,
+        _ => BLOCKS.iter().find(|(other, _)| *other == encoding).map_or(1, |(_, block)| *block),
+    }
+}
+
+/// The trits, or what the encoding can hold in their place: Q1_0 has no 0.
+fn held(encoding: TernaryEncoding, trits: &[i8]) -> Vec<i8> {
+    match encoding {
+        TernaryEncoding::Q1_0(_) => trits.iter().map(|trit| if *trit == 0 { 1 } else { *trit }).collect(),
+        _ => trits.to_vec(),
+    }
 }
 
 /// The weight at (row, col) divided by the scale, by the formula of the format, one at a time.
@@ -40,6 +72,14 @@ fn literal_trit(encoding: TernaryEncoding, bytes: &[u8], rows: usize, cols: usiz
             let e = i % 256;
             two_bits(i / 256 * 66 + 32 * (e / 128) + e % 32, 2 * (e % 128 / 32))
         }
+        TernaryEncoding::Q2_0(group) => {
+            let (n, e) = (group.weights(), i % group.weights());
+            two_bits(i / n * (2 + n / 4) + 2 + e / 4, 2 * (e % 4))
+        }
+        TernaryEncoding::Q1_0(group) => {
+            let (n, e) = (group.weights(), i % group.weights());
+            if bytes[i / n * (2 + n / 8) + 2 + e / 8] >> (e % 8) & 1 == 1 { 1 } else { -1 }
+        }
         TernaryEncoding::Tq1_0 => {
             let e = i % 256;
             let (byte, n) = match e {
@@ -47,9 +87,33 @@ fn literal_trit(encoding: TernaryEncoding, bytes: &[u8], rows: usize, cols: usiz
                 160..240 => (32 + (e - 160) % 16, (e - 160) / 16),
                 _ => (48 + (e - 240) % 4, (e - 240) / 4),
             };
-            let fraction = u32::from(bytes[i / 256 * 54 + byte]) * 3_u32.pow(n as u32) % 256;
-            ((fraction * 3) >> 8) as i8 - 1
+            digit(bytes[i / 256 * 54 + byte], n)
         }
+        TernaryEncoding::Ptq1_0 => {
+            let e = i % 128;
+            let (byte, n) = match e {
+                0..80 => (e % 16, e / 16),
+                80..120 => (16 + (e - 80) % 8, (e - 80) / 8),
+                _ => (24 + (e - 120) % 2, (e - 120) / 2),
+            };
+            digit(bytes[i / 128 * 28 + byte], n)
+        }
+        TernaryEncoding::Iq1Bn => {
+            let block = &bytes[row * (2 + cols / 64 * 13) + 2 + col / 64 * 13..][..13];
+            let (quarter, t) = (col % 64 / 16, col % 16);
+            // The first weight is the last digit.
+            if t < 15 { digit(block[3 * quarter + t / 5], 4 - t % 5) } else { digit(block[12], 4 - quarter) }
+        }
+        TernaryEncoding::Iq2Bn => {
+            let e = col % 64;
+            two_bits(row * (4 + cols / 4) + 4 + col / 64 * 16 + e % 16, 2 * (e / 16))
+        }
+        TernaryEncoding::Iq2BnR4 => {
+            let e = col % 64;
+            let block = row / 4 * 4 * (4 + cols / 4) + 16 + col / 64 * 64;
+            two_bits(block + 4 * (row % 4) + e % 4 + 16 * (e / 16), 2 * (e % 16 / 4))
+        }
+        TernaryEncoding::Tl1(_) | TernaryEncoding::Tl2(_) => unreachable!("compared with the converter's bytes"),
         TernaryEncoding::Float(kind, _) => {
             let value = match kind {
                 FloatKind::F32 => f32::from_le_bytes(bytes[4 * i..][..4].try_into().unwrap()),
@@ -59,6 +123,12 @@ fn literal_trit(encoding: TernaryEncoding, bytes: &[u8], rows: usize, cols: usiz
             if value == 0.0 { 0 } else { value.signum() as i8 }
         }
     }
+}
+
+/// Digit `n` of a fraction of 256, the first most significant, as a trit.
+fn digit(byte: u8, n: usize) -> i8 {
+    let fraction = u32::from(byte) * 3_u32.pow(n as u32) % 256;
+    ((fraction * 3) >> 8) as i8 - 1
 }
 
 fn scale_at(scales: &Scales, cols: usize, row: usize, col: usize) -> f32 {
@@ -97,6 +167,7 @@ fn outside(encoding: TernaryEncoding, scale: f32) -> Option<f32> {
 /// Writes, reads, and holds both against the definition.
 #[track_caller]
 fn check(encoding: TernaryEncoding, rows: usize, cols: usize, trits: &[i8], scale: f32) {
+    let trits = &held(encoding, trits)[..];
     let mut bytes = encoding.encode(trits, rows, cols, &Scales::Tensor(scale)).unwrap();
     assert_eq!(bytes.len(), encoding.encoded_len(rows, cols).unwrap());
     for (i, &trit) in trits.iter().enumerate() {
@@ -129,9 +200,10 @@ fn shapes() -> impl Strategy<Value = (TernaryEncoding, usize, usize)> {
             TernaryEncoding::I2S(I2sLayout::B) => (encoding, rows_of(64), cols),
             TernaryEncoding::I2S(I2sLayout::D) => (encoding, rows_of(4), cols),
             TernaryEncoding::I2S(I2sLayout::C) | TernaryEncoding::HfPacked => (encoding, 4 * k, cols),
-            TernaryEncoding::Tq1_0 | TernaryEncoding::Tq2_0 => (encoding, cols % 7 + 1, 256 * k),
+            TernaryEncoding::Iq2BnR4 => (encoding, 4 * (cols % 5 + 1), 64 * k),
             TernaryEncoding::Base3 => (encoding, 40 * k + cols % 9, cols),
             TernaryEncoding::Float(..) => (encoding, k, cols),
+            blocks => (blocks, cols % 7 + 1, block(blocks) * k),
         }
     })
 }
@@ -157,25 +229,47 @@ proptest! {
         form in 0..3,
         seed: u64,
     ) {
-        let cols = 256 * blocks;
-        let scales = match form {
-            0 => Scales::Tensor(block_scales[0]),
-            1 => Scales::Rows(block_scales[..rows].to_vec()),
-            _ => Scales::Groups { cols: 256, values: block_scales[..rows * blocks].to_vec() },
-        };
-        let trits = random_trits(rows * cols, seed);
-        for encoding in [TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0] {
+        for (encoding, block) in BLOCKS {
+            let cols = block * blocks;
+            let scales = match form {
+                0 => Scales::Tensor(block_scales[0]),
+                1 => Scales::Rows(block_scales[..rows].to_vec()),
+                _ => Scales::Groups { cols: block, values: block_scales[..rows * blocks].to_vec() },
+            };
+            let trits = held(encoding, &random_trits(rows * cols, seed));
             let bytes = encoding.encode(&trits, rows, cols, &scales).unwrap();
             let matrix = TernaryMatrix::new(encoding, rows, cols, bytes, None).unwrap();
             prop_assert_eq!(read(&matrix), &trits[..]);
-            for (row, col) in (0..rows).flat_map(|row| (0..cols).step_by(256).map(move |col| (row, col))) {
+            for (row, col) in (0..rows).flat_map(|row| (0..cols).step_by(block).map(move |col| (row, col))) {
                 prop_assert_eq!(scale_at(matrix.scales(), cols, row, col), scale_at(&scales, cols, row, col));
             }
         }
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 256..300), cols in 1..70_usize) {
+    fn row_scales_come_back(
+        blocks in 1..5_usize,
+        row_scales in proptest::collection::vec(prop_oneof![Just(0.5_f32), Just(-0.25), scale()], 8),
+        seed: u64,
+    ) {
+        for encoding in ROWS {
+            let cols = 64 * blocks;
+            let scales = Scales::Rows(row_scales.clone());
+            let trits = random_trits(8 * cols, seed);
+            let bytes = encoding.encode(&trits, 8, cols, &scales).unwrap();
+            let matrix = TernaryMatrix::new(encoding, 8, cols, bytes, None).unwrap();
+            prop_assert_eq!(read(&matrix), &trits[..]);
+            for row in 0..8 {
+                prop_assert_eq!(scale_at(matrix.scales(), cols, row, 0), row_scales[row]);
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(
+        bytes in proptest::collection::vec(any::<u8>(), 560..600),
+        cols in prop_oneof![1..70_usize, Just(128), Just(256)],
+    ) {
         let encodings = written().into_iter().chain(KINDS.map(|kind| TernaryEncoding::Float(kind, Ternarize::Absmean)));
         for encoding in encodings {
             for rows in 1..9 {
@@ -195,6 +289,7 @@ proptest! {
 fn extremes_come_back() {
     for encoding in written() {
         for trit in [-1, 0, 1] {
+            // (Q1_0 has no 0; what is held in its place is checked again.)
             let scale = if trit == 0 && matches!(encoding, TernaryEncoding::Float(..)) { 0.0 } else { 0.5 };
             check(encoding, 8, 512, &[trit; 8 * 512], scale);
         }
@@ -210,14 +305,25 @@ fn rows_of_a_published_shape_straddle_blocks() {
 }
 
 #[test]
-fn all_bytes_of_tq1_0_have_trits() {
-    // 256 blocks, each filled with one byte value; encoders write at most 243 of them.
-    for value in 0..=255 {
-        let mut block = [value; 54];
-        block[52..].copy_from_slice(&half::f16::ONE.to_le_bytes());
-        let matrix = TernaryMatrix::new(TernaryEncoding::Tq1_0, 1, 256, &block, None).unwrap();
-        for (col, trit) in read(&matrix).into_iter().enumerate() {
-            assert_eq!(trit, literal_trit(TernaryEncoding::Tq1_0, &block, 1, 256, 0, col), "byte {value} column {col}");
+fn all_bytes_of_five_digits_have_trits() {
+    // Blocks filled with one byte value; encoders write at most 243 of them.
+    let one = half::f16::ONE.to_le_bytes();
+    for (encoding, cols, len, scale) in [
+        (TernaryEncoding::Tq1_0, 256, 54, 52),
+        (TernaryEncoding::Ptq1_0, 128, 28, 26),
+        (TernaryEncoding::Iq1Bn, 64, 15, 0),
+    ] {
+        for value in 0..=255 {
+            let mut bytes = vec![value; len];
+            bytes[scale..][..2].copy_from_slice(&one);
+            let matrix = TernaryMatrix::new(encoding, 1, cols, &bytes, None).unwrap();
+            for (col, trit) in read(&matrix).into_iter().enumerate() {
+                assert_eq!(
+                    trit,
+                    literal_trit(encoding, &bytes, 1, cols, 0, col),
+                    "{encoding} byte {value} column {col}"
+                );
+            }
         }
     }
 }
@@ -236,10 +342,20 @@ fn blocks_of_scale_zero_are_zero_and_agree_with_any_scale() {
     assert_eq!(matrix.scales(), &Scales::Tensor(0.5));
     assert_eq!(read(&matrix), [[0; 256], [1; 256], [0; 256], [-1; 256]].concat());
 
-    let mut block = TernaryEncoding::Tq1_0.encode(&[1; 256], 1, 256, &Scales::Tensor(1.0)).unwrap();
-    block[52..].fill(0);
-    let matrix = TernaryMatrix::new(TernaryEncoding::Tq1_0, 1, 256, &block, None).unwrap();
-    assert_eq!((read(&matrix), matrix.scales()), (vec![0; 256], &Scales::Tensor(0.0)));
+    for (encoding, scale) in [
+        (TernaryEncoding::Tq1_0, 52..54),
+        (TernaryEncoding::Ptq1_0, 26..28),
+        (TernaryEncoding::Q1_0(Group::Of128), 0..2),
+        (TernaryEncoding::Q2_0(Group::Of64), 0..2),
+        (TernaryEncoding::Iq1Bn, 0..2),
+        (TernaryEncoding::Iq2Bn, 0..4),
+    ] {
+        let cols = block(encoding);
+        let mut bytes = encoding.encode(&vec![1; cols], 1, cols, &Scales::Tensor(1.0)).unwrap();
+        bytes[scale].fill(0);
+        let matrix = TernaryMatrix::new(encoding, 1, cols, &bytes, None).unwrap();
+        assert_eq!((read(&matrix), matrix.scales()), (vec![0; cols], &Scales::Tensor(0.0)), "{encoding}");
+    }
 }
 
 #[test]
@@ -258,14 +374,18 @@ fn scales_take_their_simplest_form() {
 #[test]
 fn scales_are_rounded_to_the_stored_type() {
     let stored = |encoding: TernaryEncoding| {
-        let bytes = encoding.encode(&[1; 256], 1, 256, &Scales::Tensor(0.1)).unwrap();
-        let matrix = TernaryMatrix::new(encoding, 1, 256, bytes, None).unwrap();
+        let bytes = encoding.encode(&[1; 1024], 4, 256, &Scales::Tensor(0.1)).unwrap();
+        let matrix = TernaryMatrix::new(encoding, 4, 256, bytes, None).unwrap();
         matrix.scales().clone()
     };
     let f16 = Scales::Tensor(half::f16::from_f32(0.1).to_f32());
     let bf16 = Scales::Tensor(half::bf16::from_f32(0.1).to_f32());
-    assert_eq!(stored(TernaryEncoding::Tq1_0), f16);
-    assert_eq!(stored(TernaryEncoding::Tq2_0), f16);
+    for (encoding, _) in BLOCKS {
+        assert_eq!(stored(encoding), f16, "{encoding}");
+    }
+    assert_eq!(stored(TernaryEncoding::Iq1Bn), f16);
+    assert_eq!(stored(TernaryEncoding::Iq2Bn), Scales::Tensor(0.1));
+    assert_eq!(stored(TernaryEncoding::Iq2BnR4), Scales::Tensor(0.1));
     assert_eq!(stored(TernaryEncoding::Float(FloatKind::F16, Ternarize::Exact)), f16);
     assert_eq!(stored(TernaryEncoding::Float(FloatKind::Bf16, Ternarize::Exact)), bf16);
     assert_eq!(stored(TernaryEncoding::Float(FloatKind::F32, Ternarize::Exact)), Scales::Tensor(0.1));
@@ -274,9 +394,10 @@ fn scales_are_rounded_to_the_stored_type() {
 
 #[test]
 fn groups_may_span_blocks() {
-    let scales = Scales::Groups { cols: 512, values: vec![1.0, 2.0, 3.0, 4.0] };
-    let bytes = TernaryEncoding::Tq1_0.encode(&[1; 2048], 2, 1024, &scales).unwrap();
-    let matrix = TernaryMatrix::new(TernaryEncoding::Tq1_0, 2, 1024, bytes, None).unwrap();
-    let values = vec![1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0];
-    assert_eq!(matrix.scales(), &Scales::Groups { cols: 256, values });
+    let scales = Scales::Groups { cols: 768, values: vec![1.0, 2.0, 3.0, 4.0] };
+    for (encoding, _) in BLOCKS {
+        let bytes = encoding.encode(&[1; 3072], 2, 1536, &scales).unwrap();
+        let matrix = TernaryMatrix::new(encoding, 2, 1536, bytes, None).unwrap();
+        assert_eq!(matrix.scales(), &scales, "{encoding}");
+    }
 }

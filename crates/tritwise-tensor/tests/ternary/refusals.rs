@@ -1,8 +1,11 @@
 //! What is refused: each test is one lie, and the sentence that answers it.
 
-use tritwise_tensor::{FloatKind, Scales, TensorError, Ternarize, TernaryEncoding, TernaryMatrix};
+use tritwise_tensor::{FloatKind, Group, Scales, TensorError, Ternarize, TernaryEncoding, TernaryMatrix};
 
-use super::{I2_S, KINDS, literal_trit, outside, random_trits, written};
+use super::{BLOCKS, I2_S, KINDS, ROWS, held, literal_trit, outside, random_trits, written};
+
+const Q1_0: TernaryEncoding = TernaryEncoding::Q1_0(Group::Of128);
+const Q2_0: TernaryEncoding = TernaryEncoding::Q2_0(Group::Of64);
 
 #[track_caller]
 fn refused<T>(result: Result<T, TensorError>, sentence: &str) {
@@ -33,6 +36,25 @@ fn refuses_shapes_that_break_a_rule() {
         (I2_S[3], 3, 3, "I2_S cannot hold 3×3: layout D holds a multiple of 4 weights"),
         (TernaryEncoding::Tq1_0, 2, 128, "TQ1_0 cannot hold 2×128: the number of columns is a multiple of 256"),
         (TernaryEncoding::Tq2_0, 1, 3200, "TQ2_0 cannot hold 1×3200: the number of columns is a multiple of 256"),
+        (TernaryEncoding::Ptq1_0, 1, 192, "PTQ1_0 cannot hold 1×192: the number of columns is a multiple of 128"),
+        (Q1_0, 1, 192, "Q1_0 cannot hold 1×192: the number of columns is a multiple of 128"),
+        (
+            TernaryEncoding::Q1_0(Group::Of32),
+            1,
+            48,
+            "Q1_0 in groups of 32 cannot hold 1×48: the number of columns is a multiple of 32",
+        ),
+        (Q2_0, 2, 96, "Q2_0 cannot hold 2×96: the number of columns is a multiple of 64"),
+        (
+            TernaryEncoding::Q2_0(Group::Of128),
+            2,
+            192,
+            "PQ2_0 cannot hold 2×192: the number of columns is a multiple of 128",
+        ),
+        (ROWS[0], 1, 96, "IQ1_BN cannot hold 1×96: the number of columns is a multiple of 64"),
+        (ROWS[1], 1, 32, "IQ2_BN cannot hold 1×32: the number of columns is a multiple of 64"),
+        (ROWS[2], 4, 96, "IQ2_BN_R4 cannot hold 4×96: the number of columns is a multiple of 64"),
+        (ROWS[2], 6, 64, "IQ2_BN_R4 cannot hold 6×64: the number of rows is a multiple of 4"),
         (TernaryEncoding::HfPacked, 6, 128, "HF packed cannot hold 6×128: the number of rows is a multiple of 4"),
     ];
     for (encoding, rows, cols, sentence) in rules {
@@ -70,8 +92,8 @@ fn refuses_empty_matrices() {
 #[test]
 fn refuses_code_three_wherever_it_stands() {
     let (rows, cols) = (8, 768);
-    let encodings = [&I2_S[..], &[TernaryEncoding::Tq2_0, TernaryEncoding::HfPacked]].concat();
-    for encoding in encodings {
+    let others = [TernaryEncoding::Tq2_0, TernaryEncoding::HfPacked, Q2_0, TernaryEncoding::Q2_0(Group::Of128)];
+    for encoding in [&I2_S[..], &others, &ROWS[1..]].concat() {
         let bytes = encoding.encode(&random_trits(rows * cols, 5), rows, cols, &Scales::Tensor(1.0)).unwrap();
         for (row, col) in [(0, 0), (0, 31), (2, 500), (3, 129), (5, 255), (7, 767)] {
             // Find the field by the definition: the one whose change the definition notices.
@@ -122,10 +144,23 @@ fn refuses_scales_that_are_not_finite() {
         let packed = TernaryMatrix::new(TernaryEncoding::HfPacked, 4, 1, &[0][..], Some(scale));
         refused(packed, &format!("scale 0 is {scale}, which is not a finite number"));
 
-        for (encoding, d) in [(TernaryEncoding::Tq1_0, 106), (TernaryEncoding::Tq2_0, 130)] {
-            let mut bytes = encoding.encode(&[0; 512], 2, 256, &Scales::Tensor(1.0)).unwrap();
-            bytes[d..].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
-            refused(open(encoding, 2, 256, &bytes), &format!("scale 1 is {scale}, which is not a finite number"));
+        for (encoding, d, index) in [
+            (TernaryEncoding::Tq1_0, 106, 1),
+            (TernaryEncoding::Tq2_0, 130, 1),
+            (TernaryEncoding::Ptq1_0, 3 * 28 + 26, 3),
+            (Q1_0, 2 * 18, 2),
+            (Q2_0, 7 * 18, 7),
+            (ROWS[0], 2 + 4 * 13, 1),
+        ] {
+            let mut bytes = encoding.encode(&held(encoding, &[0; 512]), 2, 256, &Scales::Tensor(1.0)).unwrap();
+            bytes[d..d + 2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
+            let sentence = format!("scale {index} is {scale}, which is not a finite number");
+            refused(open(encoding, 2, 256, &bytes), &sentence);
+        }
+        for (encoding, d) in [(ROWS[1], 5 * 68), (ROWS[2], 4 * 68 + 4)] {
+            let mut bytes = encoding.encode(&[0; 2048], 8, 256, &Scales::Tensor(1.0)).unwrap();
+            bytes[d..d + 4].copy_from_slice(&scale.to_le_bytes());
+            refused(open(encoding, 8, 256, &bytes), &format!("scale 5 is {scale}, which is not a finite number"));
         }
     }
 }
@@ -162,7 +197,8 @@ fn refuses_floats_with_two_magnitudes() {
     let bytes: Vec<u8> = [0.5_f32, 0.0, 0.5, -0.25].iter().flat_map(|w| w.to_le_bytes()).collect();
     refused(
         open(TernaryEncoding::Float(FloatKind::F32, Ternarize::Exact), 2, 2, &bytes),
-        "row 1: -0.25 in a matrix with ±0.5; these weights are not ternary with one scale",
+        "row 1: -0.25 beside ±0.5; these weights are not ternary with one scale for the matrix, a row, or a group of 32 \
+         columns or a multiple of it",
     );
 }
 
@@ -182,11 +218,26 @@ fn refuses_a_missing_or_surplus_scale() {
 #[test]
 fn refuses_to_write_scales_without_a_place() {
     let rows = Scales::Rows(vec![1.0, 2.0, 3.0, 4.0]);
+    let halves = Scales::Groups { cols: 128, values: vec![1.0; 8] };
     for encoding in written() {
-        let written = encoding.encode(&[1; 1024], 4, 256, &rows);
+        let (by_row, by_half) =
+            (encoding.encode(&[1; 1024], 4, 256, &rows), encoding.encode(&[1; 1024], 4, 256, &halves));
+        let refusal = |rule: &str| format!("{encoding} cannot hold these scales: {rule}");
         match encoding {
-            TernaryEncoding::Tq1_0 | TernaryEncoding::Tq2_0 => assert!(written.is_ok()),
-            _ => refused(written, &format!("{encoding} cannot hold these scales: there is place for one scale")),
+            TernaryEncoding::Tq1_0 | TernaryEncoding::Tq2_0 => {
+                assert!(by_row.is_ok());
+                refused(by_half, &refusal("there is place for one scale per row"));
+            }
+            _ if ROWS.contains(&encoding) => {
+                assert!(by_row.is_ok());
+                refused(by_half, &refusal("there is place for one scale per row"));
+            }
+            TernaryEncoding::Float(..) => assert!(by_row.is_ok() && by_half.is_ok()),
+            _ if BLOCKS.iter().any(|(block, _)| *block == encoding) => assert!(by_row.is_ok() && by_half.is_ok()),
+            _ => {
+                refused(by_row, &refusal("there is place for one scale"));
+                refused(by_half, &refusal("there is place for one scale"));
+            }
         }
     }
     let groups = |cols, count| Scales::Groups { cols, values: vec![1.0; count] };
@@ -195,12 +246,15 @@ fn refuses_to_write_scales_without_a_place() {
         (groups(0, 4), "a group divides the columns"),
         (groups(384, 4), "a group divides the columns"),
         (groups(256, 3), "there is one scale per group of each row"),
-        (groups(128, 8), "a group is a multiple of the block"),
     ];
     for (scales, rule) in lies {
         let sentence = format!("TQ2_0 cannot hold these scales: {rule}");
         refused(TernaryEncoding::Tq2_0.encode(&[1; 1024], 4, 256, &scales), &sentence);
     }
+    refused(
+        TernaryEncoding::Ptq1_0.encode(&[1; 1024], 4, 256, &groups(64, 16)),
+        "PTQ1_0 cannot hold these scales: a group is a multiple of the block",
+    );
 }
 
 #[test]
@@ -214,7 +268,7 @@ fn refuses_to_write_scales_out_of_range() {
         }
     }
     let f16 = TernaryEncoding::Float(FloatKind::F16, Ternarize::Exact);
-    for encoding in [TernaryEncoding::Tq1_0, TernaryEncoding::Tq2_0, f16] {
+    for encoding in BLOCKS.map(|(encoding, _)| encoding).into_iter().chain([ROWS[0], f16]) {
         for scale in [1e5, -1e5, 1e-9] {
             refused(
                 encoding.encode(&[1; 1024], 4, 256, &Scales::Tensor(scale)),
@@ -235,6 +289,19 @@ fn refuses_to_write_what_is_no_trit() {
         }
         let written = encoding.encode(&[0; 1023], 4, 256, &Scales::Tensor(1.0));
         refused(written, "4×256 has 1024 values, found 1023");
+    }
+}
+
+#[test]
+fn refuses_to_write_a_zero_that_has_no_code() {
+    for group in [Group::Of32, Group::Of64, Group::Of128] {
+        let mut trits = [1; 1024];
+        trits[700] = 0;
+        let encoding = TernaryEncoding::Q1_0(group);
+        refused(
+            encoding.encode(&trits, 4, 256, &Scales::Tensor(1.0)),
+            &format!("row 2: {encoding} has no code for 0, only for -1 and +1; choose another encoding"),
+        );
     }
 }
 

@@ -5,36 +5,59 @@
 //! one row's sum is a chain of fused multiply-adds, and a chain alone would wait
 //! for itself.
 
-use tritwise_tensor::DenseEncoding;
+mod codes;
+
+use tritwise_tensor::{DenseEncoding, Group};
 
 use crate::arch::TableRows;
 
 use super::{LANES, Lanes, store_at};
+use codes::{Iq4Nl, Ptq1_0, Q1_0, Q2_0, Q4_0, Q4K, Tq1_0, Tq2_0};
+
+/// Evaluates an expression with the type `$E` that implements an encoding.
+macro_rules! with_encoding {
+    ($encoding:expr, $E:ident => $call:expr) => {
+        with_encoding!(@ $encoding, $E, $call,
+            DenseEncoding::F32 => F32,
+            DenseEncoding::F16 => F16,
+            DenseEncoding::Bf16 => Bf16,
+            DenseEncoding::Q8_0 => Q8_0,
+            DenseEncoding::Q6K => Q6K,
+            DenseEncoding::Q4_0 => Q4_0,
+            DenseEncoding::Q4K => Q4K,
+            DenseEncoding::Iq4Nl => Iq4Nl,
+            DenseEncoding::Q1_0(Group::Of32) => Q1_0<6>,
+            DenseEncoding::Q1_0(Group::Of64) => Q1_0<10>,
+            DenseEncoding::Q1_0(Group::Of128) => Q1_0<18>,
+            DenseEncoding::Q2_0(Group::Of32) => Q2_0<10>,
+            DenseEncoding::Q2_0(Group::Of64) => Q2_0<18>,
+            DenseEncoding::Q2_0(Group::Of128) => Q2_0<34>,
+            DenseEncoding::Tq1_0 => Tq1_0,
+            DenseEncoding::Tq2_0 => Tq2_0,
+            DenseEncoding::Ptq1_0 => Ptq1_0)
+    };
+    (@ $encoding:expr, $E:ident, $call:expr, $($pattern:pat => $type:ty),*) => {
+        match $encoding {
+            $($pattern => {
+                type $E = $type;
+                $call
+            })*
+        }
+    };
+}
 
 /// The weights of one row.
 #[inline(always)]
 pub(in crate::arch) fn decode<L: Lanes>(isa: L, row: TableRows<'_>, out: &mut [f32]) {
     assert_eq!(row.rows(), 1, "one row");
     assert_eq!(row.cols(), out.len(), "one weight per column");
-    match row.encoding() {
-        DenseEncoding::F32 => decode_row::<L, F32>(isa, row.bytes(), out),
-        DenseEncoding::F16 => decode_row::<L, F16>(isa, row.bytes(), out),
-        DenseEncoding::Bf16 => decode_row::<L, Bf16>(isa, row.bytes(), out),
-        DenseEncoding::Q8_0 => decode_row::<L, Q8_0>(isa, row.bytes(), out),
-        DenseEncoding::Q6K => decode_row::<L, Q6K>(isa, row.bytes(), out),
-    }
+    with_encoding!(row.encoding(), E => decode_row::<L, E>(isa, row.bytes(), out));
 }
 
 /// `out[t * rows + r] = row r · x[t]`.
 #[inline(always)]
 pub(in crate::arch) fn project<L: Lanes>(isa: L, table: TableRows<'_>, x: &[f32], out: &mut [f32]) {
-    match table.encoding() {
-        DenseEncoding::F32 => project_rows::<L, F32>(isa, table, x, out),
-        DenseEncoding::F16 => project_rows::<L, F16>(isa, table, x, out),
-        DenseEncoding::Bf16 => project_rows::<L, Bf16>(isa, table, x, out),
-        DenseEncoding::Q8_0 => project_rows::<L, Q8_0>(isa, table, x, out),
-        DenseEncoding::Q6K => project_rows::<L, Q6K>(isa, table, x, out),
-    }
+    with_encoding!(table.encoding(), E => project_rows::<L, E>(isa, table, x, out));
 }
 
 /// How an encoding's bytes become lanes.
@@ -51,6 +74,9 @@ trait Encoding {
     const VECTORS: usize;
     /// Steps per block.
     const STEPS: usize;
+    /// Whether products of several tokens share a decoded row. Each size of such a tile is a function of its own for each
+    /// instruction set; the encodings that are rarely a head's do without.
+    const TILED: bool;
 
     /// The whole blocks of a row, and what is left.
     fn blocks(row: &[u8]) -> (&[Self::Block], &[u8]);
@@ -66,7 +92,7 @@ trait Encoding {
 
 /// A block that is an array of bytes, padded with zeros.
 macro_rules! byte_blocks {
-    ($bytes:literal) => {
+    ($bytes:tt) => {
         type Block = [u8; $bytes];
 
         #[inline(always)]
@@ -88,6 +114,8 @@ macro_rules! byte_blocks {
     };
 }
 
+use byte_blocks;
+
 struct F32;
 struct F16;
 struct Bf16;
@@ -100,6 +128,7 @@ impl Encoding for F32 {
     type Vectors<V: Copy> = [V; 1];
     const VECTORS: usize = 1;
     const STEPS: usize = 1;
+    const TILED: bool = true;
 
     #[inline(always)]
     fn scales<L: Lanes>(_isa: L, _block: &Self::Block) {}
@@ -116,6 +145,7 @@ impl Encoding for F16 {
     type Vectors<V: Copy> = [V; 1];
     const VECTORS: usize = 1;
     const STEPS: usize = 1;
+    const TILED: bool = true;
 
     #[inline(always)]
     fn scales<L: Lanes>(_isa: L, _block: &Self::Block) {}
@@ -132,6 +162,7 @@ impl Encoding for Bf16 {
     type Vectors<V: Copy> = [V; 1];
     const VECTORS: usize = 1;
     const STEPS: usize = 1;
+    const TILED: bool = true;
 
     #[inline(always)]
     fn scales<L: Lanes>(_isa: L, _block: &Self::Block) {}
@@ -151,6 +182,7 @@ impl Encoding for Q8_0 {
     type Vectors<V: Copy> = [V; 2];
     const VECTORS: usize = 2;
     const STEPS: usize = 1;
+    const TILED: bool = true;
 
     #[inline(always)]
     fn scales<L: Lanes>(isa: L, block: &Self::Block) -> f32 {
@@ -176,6 +208,7 @@ impl Encoding for Q6K {
     type Vectors<V: Copy> = [V; 4];
     const VECTORS: usize = 4;
     const STEPS: usize = 4;
+    const TILED: bool = true;
 
     #[inline(always)]
     fn scales<L: Lanes>(isa: L, block: &Self::Block) -> [f32; LANES] {
@@ -240,6 +273,7 @@ fn project_rows<L: Lanes, E: Encoding>(isa: L, table: TableRows<'_>, x: &[f32], 
         let x = &x[t * vectors..];
         let out = &mut out[t * rows..];
         t += match (tokens - t, L::WIDE) {
+            _ if !E::TILED => project_tokens::<L, E, 2, 1>(isa, &table, x, vectors, out),
             (4.., true) => project_tokens::<L, E, 4, 4>(isa, &table, x, vectors, out),
             (2.., _) => project_tokens::<L, E, 2, 2>(isa, &table, x, vectors, out),
             _ => project_tokens::<L, E, 4, 1>(isa, &table, x, vectors, out),

@@ -148,6 +148,10 @@ pub enum Dense {
     Q8_0,
     #[value(name = "q6_k")]
     Q6K,
+    #[value(name = "q4_0")]
+    Q4_0,
+    #[value(name = "q4_k")]
+    Q4K,
 }
 
 impl From<Dense> for DenseEncoding {
@@ -158,6 +162,8 @@ impl From<Dense> for DenseEncoding {
             Dense::Bf16 => Self::Bf16,
             Dense::Q8_0 => Self::Q8_0,
             Dense::Q6K => Self::Q6K,
+            Dense::Q4_0 => Self::Q4_0,
+            Dense::Q4K => Self::Q4K,
         }
     }
 }

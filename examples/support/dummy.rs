@@ -174,6 +174,11 @@ fn table(encoding: DenseEncoding, len: usize, random: &mut Random) -> Vec<u8> {
         DenseEncoding::F32 => bytes.chunks_exact_mut(4).for_each(|b| b[3] = b[3] & 0x80 | 0x3c),
         DenseEncoding::Q8_0 => bytes.chunks_exact_mut(34).for_each(|block| scale(block, 0)),
         DenseEncoding::Q6K => bytes.chunks_exact_mut(210).for_each(|block| scale(block, 208)),
+        DenseEncoding::Q4_0 => bytes.chunks_exact_mut(18).for_each(|block| scale(block, 0)),
+        DenseEncoding::Q4K => {
+            bytes.chunks_exact_mut(144).for_each(|block| [0, 2].into_iter().for_each(|at| scale(block, at)))
+        }
+        other => unreachable!("tables are not written in {}", other.name()),
     }
     bytes
 }

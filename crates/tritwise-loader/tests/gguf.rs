@@ -6,7 +6,7 @@ use support::*;
 use tritwise_gguf::types;
 use tritwise_loader::{Activation, Options};
 use tritwise_tensor::{
-    Checkpoint, DenseEncoding, FloatKind, I2sLayout, RopeScaling, RopeStyle, Scales, TensorId, Ternarize,
+    Checkpoint, DenseEncoding, FloatKind, Group, I2sLayout, RopeScaling, RopeStyle, Scales, TensorId, Ternarize,
     TernaryEncoding,
 };
 
@@ -17,6 +17,12 @@ fn every_ternary_encoding_reads_back() {
         I2S,
         TernaryEncoding::Tq1_0,
         TernaryEncoding::Tq2_0,
+        TernaryEncoding::Ptq1_0,
+        TernaryEncoding::Q2_0(Group::Of64),
+        TernaryEncoding::Q2_0(Group::Of128),
+        TernaryEncoding::Iq1Bn,
+        TernaryEncoding::Iq2Bn,
+        TernaryEncoding::Iq2BnR4,
         TernaryEncoding::Base3,
         float(FloatKind::F32),
         float(FloatKind::F16),
@@ -40,18 +46,36 @@ fn i2s_layouts_by_option() {
 
 #[test]
 fn every_table_encoding_is_accepted() {
-    for (encoding, type_id) in [
+    let written = [
         (DenseEncoding::F32, types::F32),
         (DenseEncoding::F16, types::F16),
         (DenseEncoding::Bf16, types::BF16),
         (DenseEncoding::Q8_0, types::Q8_0),
         (DenseEncoding::Q6K, types::Q6_K),
-    ] {
+        (DenseEncoding::Q4_0, types::Q4_0),
+        (DenseEncoding::Q4K, types::Q4_K),
+    ];
+    let encode =
+        |encoding: DenseEncoding| encoding.encode(&floats(TensorId::Output, VOCAB * HIDDEN), VOCAB, HIDDEN).unwrap();
+    let written = written.map(|(encoding, type_id)| (encoding, type_id, encode(encoding)));
+    // Those that are only read: of zeros, but for Q1_0, of which a bit that is 0 is a -0.
+    let read = [
+        (DenseEncoding::Iq4Nl, types::IQ4_NL),
+        (DenseEncoding::Q1_0(Group::Of128), types::Q1_0),
+        (DenseEncoding::Q1_0(Group::Of32), types::Q1_0_OF_32),
+        (DenseEncoding::Q2_0(Group::Of64), types::Q2_0),
+        (DenseEncoding::Q2_0(Group::Of128), types::Q2_0),
+        (DenseEncoding::Ptq1_0, types::PTQ1_0),
+        (DenseEncoding::Tq1_0, types::TQ1_0),
+        (DenseEncoding::Tq2_0, types::TQ2_0),
+    ];
+    let zeros = |encoding: DenseEncoding| vec![0; encoding.encoded_len(VOCAB, HIDDEN).unwrap()];
+    let read = read.map(|(encoding, type_id)| (encoding, type_id, zeros(encoding)));
+    for (encoding, type_id, bytes) in written.into_iter().chain(read) {
         let mut gguf = Gguf::new("llama", I2S);
         for name in ["token_embd.weight", "output.weight"] {
             let tensor = gguf.tensor(name);
-            tensor.2 = type_id;
-            tensor.3 = encoding.encode(&floats(TensorId::Output, VOCAB * HIDDEN), VOCAB, HIDDEN).unwrap();
+            (tensor.2, tensor.3) = (type_id, bytes.clone());
         }
         let source = gguf.open().unwrap();
         read_all(&source).unwrap();

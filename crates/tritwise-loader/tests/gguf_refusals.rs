@@ -147,16 +147,23 @@ fn tensors() {
         ("I2_S one byte short", of_type(types::I2_S, weights / 4 - 32), &[QUERY, "36", "I2_S takes 16416 bytes"]),
         ("I2_S too long", of_type(types::I2_S, weights / 4 + 96), &[QUERY, "36", "I2_S takes 16416 bytes"]),
         ("the removed type 36", of_type(36, weights / 32 * 18), &[QUERY, "IQ4_NL_4_4"]),
-        ("TL1", of_type(types::TL1, weights / 4 + 32), &[QUERY, "TL1", "tile sizes", "I2_S"]),
-        ("TL2 of old", of_type(39, weights / 5), &[QUERY, "TL2", "tile sizes"]),
-        ("TL2 of new", of_type(42, weights / 5), &[QUERY, "TL2", "tile sizes"]),
-        ("Q2_0", of_type(42, weights / 64 * 18), &[QUERY, "Q2_0", "type 42", "convert"]),
-        ("Q2_0 by PrismML", of_type(42, weights / 128 * 34), &[QUERY, "Q2_0 in groups of 128", "PrismML"]),
-        ("MXFP4", of_type(39, weights / 32 * 17), &[QUERY, "MXFP4"]),
-        ("Q1_0", of_type(41, weights / 128 * 18), &[QUERY, "Q1_0"]),
-        ("Q4_0", of_type(2, weights / 32 * 18), &[QUERY, "Q4_0", "TQ2_0"]),
+        ("TL1 too long", of_type(types::TL1, weights / 4 + 64), &[QUERY, "38", "TL1 takes 16416 bytes", "16384 bytes"]),
+        ("TL2 of another size", of_type(39, weights / 5), &[QUERY, "39", "TL2 takes 16416 bytes", "MXFP4 takes"]),
+        ("neither Q2_0 nor TL2", of_type(42, weights / 5), &[QUERY, "42", "Q2_0 takes 18432 bytes", "TL2 takes"]),
+        (
+            "code 3 of Q2_0",
+            after("bitnet-b1.58", |gguf| {
+                let tensor = gguf.tensor(QUERY);
+                (tensor.2, tensor.3) = (types::Q2_0, vec![0x33; weights / 64 * 18]);
+            }),
+            &[QUERY, "row 0", "code 3"],
+        ),
+        ("MXFP4", of_type(39, weights / 32 * 17), &[QUERY, "MXFP4", "type 39 of ggml", "PQ2_0"]),
+        ("NVFP4", of_type(40, weights / 64 * 36), &[QUERY, "NVFP4", "type 40 of ggml"]),
+        ("Q4_0 of a linear layer", of_type(2, weights / 32 * 18), &[QUERY, "Q4_0", "no ternary layer"]),
+        ("IQ2_TN or PQ2_0", of_type(142, HIDDEN * (4 + 64)), &[QUERY, "may be PQ2_0", "IQ2_TN", "Options::written_by"]),
+        ("IQ1_TN", of_type(143, HIDDEN * (2 + 52)), &[QUERY, "IQ1_TN", "type 143 of ik_llama.cpp"]),
         ("IQ2_XXS", of_type(16, weights), &[QUERY, "IQ2_XXS"]),
-        ("IQ2_BN_R4", of_type(335, HIDDEN * (4 + HIDDEN / 4)), &[QUERY, "IQ2_BN_R4", "ik_llama.cpp"]),
         ("unknown type", of_type(9999, weights), &[QUERY, "9999", "unknown"]),
         ("type of the largest number", of_type(u32::MAX, weights), &[QUERY, "4294967295"]),
         ("linear layer in Q8_0", of_type(types::Q8_0, weights / 32 * 34), &[QUERY, "Q8_0", "no ternary layer"]),
@@ -164,9 +171,9 @@ fn tensors() {
             "ternary embedding",
             after("bitnet", |gguf| {
                 let tensor = gguf.tensor("token_embd.weight");
-                (tensor.2, tensor.3) = (types::TQ2_0, vec![0; VOCAB * 66]);
+                (tensor.2, tensor.3) = (types::IQ2_BN, vec![0; VOCAB * (4 + HIDDEN / 4)]);
             }),
-            &["token_embd.weight", "TQ2_0", "Q6_K"],
+            &["token_embd.weight", "IQ2_BN", "Q6_K"],
         ),
         (
             "NaN scale in the embedding",
@@ -337,7 +344,8 @@ fn files_of_other_kinds() {
 #[test]
 fn unreadable_files_are_still_described() {
     let mut gguf = Gguf::new("llama", I2S);
-    gguf.tensor("blk.0.attn_q.weight").2 = types::TL1;
+    let tensor = gguf.tensor("blk.0.attn_q.weight");
+    (tensor.2, tensor.3) = (39, vec![0; HIDDEN * HEADS * HEAD_DIM / 32 * 17]);
     gguf.set("general.architecture", "mamba");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
@@ -345,8 +353,8 @@ fn unreadable_files_are_still_described() {
     let description = tritwise_loader::describe(&path).unwrap();
     assert_eq!(description.architecture.as_deref(), Some("mamba"));
     let tensor = description.tensors.iter().find(|tensor| tensor.name == "blk.0.attn_q.weight").unwrap();
-    assert_eq!(tensor.encoding, "TL1");
-    assert!(tensor.unreadable.as_ref().unwrap().contains("tile sizes"));
+    assert_eq!(tensor.encoding, "MXFP4");
+    assert!(tensor.unreadable.as_ref().unwrap().contains("which is not read"));
     assert_eq!(description.file_bytes, path.metadata().unwrap().len());
 }
 

@@ -1,5 +1,6 @@
 //! Which encoding a tensor has: its type number is a hint, its size decides.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use tritwise_gguf::types::{self, Project, Type};
@@ -8,35 +9,59 @@ use tritwise_tensor::{DenseEncoding, FloatKind, Group, TernaryEncoding};
 
 use crate::container::Encoding;
 
-/// The encoding of `tensor`, and its bytes without padding.
+/// What the type numbers of one file mean.
 ///
-/// Forks of ggml gave the same numbers to different types. Each known meaning
-/// of the number says how many bytes the shape takes; the one that fills the
-/// tensor's window is meant. Of several that of the project which wrote the file is meant, if
-/// that is said. None, or several still: the tensor is not readable.
-pub(crate) fn settle(header: &Header, tensor: &Tensor, written_by: Option<Project>) -> (Encoding, Range<usize>) {
-    let start = tensor.window.start;
-    let fitting: Vec<(&Type, u64)> = types::meanings(tensor.type_id)
-        .filter_map(|meaning| Some((meaning, meaning.bytes(&tensor.dims)?)))
-        .filter(|&(_, size)| header.fits(tensor, size))
-        .collect();
-    let theirs = || fitting.iter().copied().filter(|(meaning, _)| written_by == Some(meaning.project));
-    let meant = match fitting[..] {
-        [one] => Some(one),
-        _ if theirs().count() == 1 => theirs().next(),
-        _ => None,
-    };
-    match meant {
-        Some((meaning, size)) => match readable(meaning) {
-            // A size that fits the window fits memory.
-            Some(encoding) => (encoding, start..start + size as usize),
-            None => (unreadable(meaning.name, refusal(meaning)), tensor.window.clone()),
-        },
-        None => {
+/// Forks of ggml gave the same numbers to different types. Each known meaning of a number says how many
+/// bytes a shape takes, and the one that fills the tensor's window is meant. Where several do, as in small
+/// tensors, it is the one that fits all tensors of that number, since a file is one program's; else that of
+/// the project which wrote the file, if that is said. Nothing else is guessed: the tensor is not readable.
+pub(super) struct Meanings<'a> {
+    header: &'a Header,
+    written_by: Option<Project>,
+    /// The meanings of a number that fit all tensors which any fits.
+    common: HashMap<u32, Vec<&'static Type>>,
+}
+
+impl<'a> Meanings<'a> {
+    pub(super) fn of(header: &'a Header, written_by: Option<Project>) -> Self {
+        let mut common = HashMap::new();
+        for tensor in header.tensors() {
+            let fitting = fitting(header, tensor);
+            if !fitting.is_empty() {
+                common.entry(tensor.type_id).or_insert_with(|| fitting.clone()).retain(|known| fitting.contains(known));
+            }
+        }
+        Self { header, written_by, common }
+    }
+
+    /// The encoding of `tensor`, and its bytes without padding.
+    pub(super) fn settle(&self, tensor: &Tensor) -> (Encoding, Range<usize>) {
+        let fitting = fitting(self.header, tensor);
+        let one = |meant: &dyn Fn(&Type) -> bool| {
+            let mut all = fitting.iter().copied().filter(|known| meant(known));
+            all.next().filter(|_| all.next().is_none())
+        };
+        let common = self.common.get(&tensor.type_id);
+        let meant = one(&|_| true)
+            .or_else(|| one(&|known| common.is_some_and(|common| common.contains(&known))))
+            .or_else(|| one(&|known| self.written_by == Some(known.project)));
+        let window = tensor.window.clone();
+        let Some(meaning) = meant else {
             let why = if fitting.is_empty() { misfit(tensor) } else { ambiguity(tensor, &fitting) };
-            (unreadable(&types::describe(tensor.type_id), why), tensor.window.clone())
+            return (unreadable(&types::describe(tensor.type_id), why), window);
+        };
+        match (readable(meaning), meaning.bytes(&tensor.dims)) {
+            // A size that fits the window fits memory.
+            (Some(encoding), Some(size)) => (encoding, window.start..window.start + size as usize),
+            _ => (unreadable(meaning.name, refusal(meaning)), window),
         }
     }
+}
+
+/// The meanings of a tensor's number that have its size.
+fn fitting(header: &Header, tensor: &Tensor) -> Vec<&'static Type> {
+    let fits = |known: &&Type| known.bytes(&tensor.dims).is_some_and(|size| header.fits(tensor, size));
+    types::meanings(tensor.type_id).filter(fits).collect()
 }
 
 fn readable(meaning: &Type) -> Option<Encoding> {
@@ -149,9 +174,8 @@ fn refusal(meaning: &Type) -> String {
 }
 
 /// What to say when several meanings of the type have the size.
-fn ambiguity(tensor: &Tensor, fitting: &[(&Type, u64)]) -> String {
-    let meanings: Vec<String> =
-        fitting.iter().map(|(meaning, _)| format!("{} ({})", meaning.name, meaning.project)).collect();
+fn ambiguity(tensor: &Tensor, fitting: &[&Type]) -> String {
+    let meanings: Vec<String> = fitting.iter().map(|known| format!("{} ({})", known.name, known.project)).collect();
     format!(
         "has type {}, which by its size may be {}; say whose file it is (Options::written_by)",
         tensor.type_id,

@@ -79,8 +79,9 @@ fn add(
     written_by: Option<Project>,
 ) -> Result<(), CheckpointError> {
     container.add_file(label.to_owned(), storage);
+    let meanings = encoding::Meanings::of(header, written_by);
     for tensor in header.tensors() {
-        let (encoding, range) = encoding::settle(header, tensor, written_by);
+        let (encoding, range) = meanings.settle(tensor);
         // The header's windows are in memory, and no encoding has more than 8 elements in a byte.
         let shape = tensor.dims.iter().rev().map(|&dim| dim as usize).collect();
         container.push(tensor.name.clone(), shape, encoding, range)?;

@@ -227,6 +227,7 @@ impl Source {
         for (row, out) in trits.chunks_exact_mut(cols).enumerate() {
             matrix.read_row(row, out);
         }
+        matrix.bytes().release(0..matrix.bytes().len());
         let encoding = TernaryEncoding::I2S(I2sLayout::A);
         encoding
             .encode(&trits, rows, cols, &Scales::Tensor(scale * factor))

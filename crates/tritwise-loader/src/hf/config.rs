@@ -353,7 +353,7 @@ fn accept_derived_tensors(container: &Container, config: &Config, naming: &Namin
         let same = head.shape == embedding.shape
             && head.encoding == embedding.encoding
             && matches!(head.encoding, Encoding::Dense(DenseEncoding::F32 | DenseEncoding::F16 | DenseEncoding::Bf16))
-            && *container.bytes_of(head) == *container.bytes_of(embedding);
+            && container.same_bytes(head, embedding);
         if !same {
             return Err(container.refuse(
                 head,

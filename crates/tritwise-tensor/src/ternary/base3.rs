@@ -68,12 +68,21 @@ pub(super) fn encode(trits: &[i8], rows: usize, cols: usize, scale: f32) -> Vec<
     let mut bytes = vec![0; (rows.div_ceil(ROWS) * per_panel + 1) * LINE];
     let (lines, _) = bytes.as_chunks_mut::<LINE>();
     let (tail, lines) = lines.split_last_mut().expect("one for the scale at least");
+    // The bytes of five rows, which lie 64 apart in the lines; a byte of nothing but zeros is 121.
+    let mut row = vec![0; per_panel * COLS];
     for (panel, lines) in lines.chunks_exact_mut(per_panel).enumerate() {
-        for (row, weight) in (0..ROWS).map(|row| (row, [1, 3, 9, 27, 81][row / 16])) {
-            let trits = (panel * ROWS + row < rows).then(|| &trits[(panel * ROWS + row) * cols..][..cols]);
-            for (col, byte) in lines.iter_mut().flat_map(|line| &mut line[row % 16 * 4..][..COLS]).enumerate() {
-                let trit = trits.and_then(|trits| trits.get(col)).copied().unwrap_or(0);
-                *byte += (trit + 1).cast_unsigned() * weight;
+        for lane in 0..16 {
+            row.fill(121u8);
+            for (digit, weight) in [1i8, 3, 9, 27, 81].into_iter().enumerate() {
+                let at = panel * ROWS + 16 * digit + lane;
+                if at < rows {
+                    for (byte, trit) in row.iter_mut().zip(&trits[at * cols..][..cols]) {
+                        *byte = byte.wrapping_add_signed(trit * weight);
+                    }
+                }
+            }
+            for (line, bytes) in lines.iter_mut().zip(row.as_chunks::<COLS>().0) {
+                line[lane * COLS..][..COLS].copy_from_slice(bytes);
             }
         }
     }

@@ -52,7 +52,7 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
 }
 
 /// What stands between `architecture`, as GGUF or config.json names it, and being run: known relatives that come
-/// with ternary or binary weights, and kinds of model that people try. Empty for a name that says nothing here.
+/// with ternary or binary weights, and kinds of model that people try.
 pub(crate) fn obstacle(architecture: &str) -> &'static str {
     const MIXTURE: &str = ", a mixture of experts, which is not built";
     let name = architecture.to_ascii_lowercase().replace(['_', '-', '.'], "");
@@ -68,7 +68,7 @@ pub(crate) fn obstacle(architecture: &str) -> &'static str {
     } else if is(&["mamba", "rwkv"]) {
         ", a recurrent model, which is not built"
     } else {
-        ""
+        ", which is not built"
     }
 }
 

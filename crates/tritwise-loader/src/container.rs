@@ -255,8 +255,9 @@ impl Container {
             count => Err(file_error(
                 &self.label,
                 format_args!(
-                    "{count} tensors are no part of the model's graph: {}{}. Running without them would give wrong \
+                    "{count} {} no part of the model's graph: {}{}. Running without would give wrong \
                      results: the checkpoint is of an architecture that is not supported, or was exported wrongly",
+                    if count == 1 { "tensor is" } else { "tensors are" },
                     unread[..count.min(SHOWN)].join(", "),
                     if count > SHOWN { ", …" } else { "" }
                 ),

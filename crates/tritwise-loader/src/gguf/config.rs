@@ -134,7 +134,11 @@ impl Reader<'_> {
             Err(file_error(&self.container.label, format_args!("metadata key {key} is {value}: {why}")))
         };
         if let Some((key, value)) = self.metadata.iter().find(|(key, _)| key.starts_with("prism.hadamard.")) {
-            return refuse(key, value, "weights rotated by Hadamard transforms are not supported");
+            return refuse(
+                key,
+                value,
+                "its weights stand behind Hadamard transforms, which are not built, and without them it would print nonsense",
+            );
         }
         for (key, neutral, why) in FOREIGN_KEYS {
             let key = format!("{architecture}.{key}");

@@ -146,7 +146,8 @@ fn binary(c: &mut Criterion) {
             let mut signs = BinaryRows::new(cols, Binarize::Sign);
             signs.set(&floats);
 
-            let products: [(&str, &dyn Fn(&dyn Isa, &mut [i32])); 3] = [
+            type Product<'a> = &'a dyn Fn(&dyn Isa, &mut [i32]);
+            let products: [(&str, Product<'_>); 3] = [
                 ("2bit by int8", &|isa, out| match tokens {
                     1 => isa.gemv(panels, &x, out),
                     _ => isa.gemm(panels, Activations::new(&x, cols, tokens), out),

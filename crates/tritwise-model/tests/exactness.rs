@@ -79,16 +79,10 @@ fn every_kind_of_input_is_as_exact() {
             if exact && layout != "2bit" {
                 continue;
             }
-            for threads in [1, 2, 3] {
-                let model = load(&config, builder(isa.name(), threads).layout(layout));
-                for cuts in [&[tokens.len()][..], &[1], &[7, 1, 30], &[256, 44]] {
-                    let found = logits(&model, &tokens, cuts);
-                    assert!(
-                        found == expected,
-                        "exact: {exact}, {}, {layout}, {threads} threads, cut {cuts:?}",
-                        isa.name()
-                    );
-                }
+            let model = load(&config, builder(isa.name(), 2).layout(layout));
+            for cuts in [&[tokens.len()][..], &[1], &[7, 1, 30], &[256, 44]] {
+                let found = logits(&model, &tokens, cuts);
+                assert!(found == expected, "exact: {exact}, {}, {layout}, cut {cuts:?}", isa.name());
             }
         }
         assert!(!all.contains(&expected), "each rounds otherwise");

@@ -23,7 +23,7 @@ fn logits_agree_with_the_formulas() {
 #[test]
 fn logits_of_weight_only_models_agree_with_the_formulas() {
     for config in [bitnet(), llama(), gemma()].map(|config| Config { inputs: Inputs::Float, ..config }) {
-        for (name, exact, tolerance) in [("inputs of 16 bits", false, 1e-4), ("inputs as they are", true, 5e-6)] {
+        for (name, exact, tolerance) in [("inputs of 16 bits", false, 2e-3), ("inputs as they are", true, 2e-5)] {
             let errors = errors(name, config.clone(), exact);
             assert!(errors.iter().all(|e| *e < tolerance), "{name}: {errors:?}");
         }

@@ -39,7 +39,7 @@ impl<'a> Activations<'a> {
 
     /// The same rows from column `col` on.
     #[inline]
-    pub(in crate::arch) fn from_col(&self, col: usize) -> Self {
+    pub(in crate::arch) fn columns_from(&self, col: usize) -> Self {
         Self { values: &self.values[col..], ..*self }
     }
 
@@ -90,7 +90,7 @@ pub trait IntegerOps: Sealed {
         assert_eq!(out.len(), panel.lines().len().div_ceil(lines) * sums, "one sum per group, token and row");
         for (group, (group_lines, out)) in panel.lines().chunks(lines).zip(out.chunks_exact_mut(sums)).enumerate() {
             let columns = Panels::new(panel.layout(), group_lines, group_lines.len());
-            self.gemm(columns, x.from_col(group * lines * panel.layout().cols()), out);
+            self.gemm(columns, x.columns_from(group * lines * panel.layout().cols()), out);
         }
     }
 

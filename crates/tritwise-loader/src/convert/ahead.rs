@@ -58,11 +58,11 @@ mod tests {
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let mut taken = Vec::new();
         // Every third piece takes the whole budget, so it shares it with no other.
-        let memory = |piece: &usize| if piece % 3 == 0 { BUDGET } else { 1 };
+        let memory = |piece: &usize| if piece.is_multiple_of(3) { BUDGET } else { 1 };
         let make = |piece: &usize| {
             let together = now.fetch_add(memory(piece), Ordering::SeqCst) + memory(piece);
             most.fetch_max(together, Ordering::SeqCst);
-            if piece % 2 == 0 {
+            if piece.is_multiple_of(2) {
                 thread::yield_now();
             }
             now.fetch_sub(memory(piece), Ordering::SeqCst);

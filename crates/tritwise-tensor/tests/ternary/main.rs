@@ -259,8 +259,8 @@ proptest! {
             let bytes = encoding.encode(&trits, 8, cols, &scales).unwrap();
             let matrix = TernaryMatrix::new(encoding, 8, cols, bytes, None).unwrap();
             prop_assert_eq!(read(&matrix), &trits[..]);
-            for row in 0..8 {
-                prop_assert_eq!(scale_at(matrix.scales(), cols, row, 0), row_scales[row]);
+            for (row, scale) in row_scales.iter().enumerate() {
+                prop_assert_eq!(scale_at(matrix.scales(), cols, row, 0), *scale);
             }
         }
     }

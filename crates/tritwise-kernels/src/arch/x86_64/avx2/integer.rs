@@ -112,7 +112,7 @@ fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
 fn group_sums(panel: &[Line], lines: usize, x: Activations<'_>, out: &mut [i32]) {
     let tokens = x.tokens();
     for (group, lines_of_group) in panel.chunks(lines).enumerate() {
-        let x = x.from_col(group * lines * COLS);
+        let x = x.columns_from(group * lines * COLS);
         for tile in x.tiles(TILE) {
             let out = &mut out[(group * tokens + tile.start) * ROWS..];
             tile_sums(lines_of_group, x, tile, out, ROWS);

@@ -85,17 +85,28 @@ pub trait IntegerOps: Sealed {
     /// # Panics
     /// As [`gemm`](Self::gemm), or `panel` is not one panel.
     fn group_sums(&self, panel: Panels<'_>, lines: usize, x: Activations<'_>, out: &mut [i32]) {
-        assert_eq!(panel.len(), 1, "one panel");
-        let sums = x.tokens() * panel.rows();
-        assert_eq!(out.len(), panel.lines().len().div_ceil(lines) * sums, "one sum per group, token and row");
-        for (group, (group_lines, out)) in panel.lines().chunks(lines).zip(out.chunks_exact_mut(sums)).enumerate() {
-            let columns = Panels::new(panel.layout(), group_lines, group_lines.len());
-            self.gemm(columns, x.columns_from(group * lines * panel.layout().cols()), out);
-        }
+        group_by_group(self, panel, lines, x, out);
     }
 
     /// Does nothing but this instruction set's multiply-adds, on registers alone,
     /// `rounds` times over, and returns how many: timed, it is the ceiling that a
     /// product's speed can be compared with.
     fn peak_macs(&self, rounds: usize) -> u64;
+}
+
+/// [`IntegerOps::group_sums`] by a call for each group.
+pub(in crate::arch) fn group_by_group<I: IntegerOps + ?Sized>(
+    isa: &I,
+    panel: Panels<'_>,
+    lines: usize,
+    x: Activations<'_>,
+    out: &mut [i32],
+) {
+    assert_eq!(panel.len(), 1, "one panel");
+    let sums = x.tokens() * panel.rows();
+    assert_eq!(out.len(), panel.lines().len().div_ceil(lines) * sums, "one sum per group, token and row");
+    for (group, (group_lines, out)) in panel.lines().chunks(lines).zip(out.chunks_exact_mut(sums)).enumerate() {
+        let columns = Panels::new(panel.layout(), group_lines, group_lines.len());
+        isa.gemm(columns, x.columns_from(group * lines * panel.layout().cols()), out);
+    }
 }

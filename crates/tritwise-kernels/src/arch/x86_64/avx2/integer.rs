@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use super::super::rows;
 use super::{Avx2, vnni};
+use crate::arch::integer::group_by_group;
 use crate::arch::{Activations, IntegerOps, Layout, Line, Panels};
 
 /// Rows of a panel, and columns of a line, in the layout of these kernels.
@@ -51,7 +52,10 @@ impl IntegerOps for Avx2 {
     }
 
     fn group_sums(&self, panel: Panels<'_>, lines: usize, x: Activations<'_>, out: &mut [i32]) {
-        assert_eq!((panel.layout(), panel.len()), (Layout::TwoBit, 1), "one panel of a layout with kernels");
+        if panel.layout() != Layout::TwoBit {
+            return group_by_group(self, panel, lines, x, out);
+        }
+        assert_eq!(panel.len(), 1, "one panel");
         let groups = panel.lines().len().div_ceil(lines);
         assert_eq!(out.len(), groups * x.tokens() * ROWS, "one sum per group, token and row");
         // SAFETY: `self` exists only where `detect` found these features.

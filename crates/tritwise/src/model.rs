@@ -213,6 +213,13 @@ impl ModelBuilder {
         self
     }
 
+    /// All of what checkpoints leave open at once: what [`i2s_layout`](Self::i2s_layout),
+    /// [`activation`](Self::activation) and [`inputs`](Self::inputs) set, who wrote a GGUF file, and the tiles of TL1 and TL2.
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = options;
+        self
+    }
+
     /// What the model's linear layers are multiplied with, for files that imply the wrong one: see [`Inputs`].
     pub fn inputs(mut self, inputs: Inputs) -> Self {
         self.options.inputs = Some(inputs);

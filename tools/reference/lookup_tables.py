@@ -10,7 +10,10 @@ Each file is what the converter makes of one matrix after the other, without a s
     tl1.bin    128 × 64 in tiles of 64 × 32, blocks of 32 rows      64 × 48 in tiles of 64 × 16, blocks of 64 rows
     tl2.bin    64 × 320 in tiles of 32 × 96                         64 × 448 in tiles of 64 × 96
 
-The trits are those of the generator in `trits`, seeded with the number of columns.
+The trits are those of the generator in `trits`, seeded with the number of columns. tl_published.txt has a line for each of
+some published shapes, PUBLISHED below, with the trits of `pattern`:
+
+    tl1 or tl2, rows, columns, tile rows, tile columns, block rows, bytes, their Adler-32
 """
 
 import argparse
@@ -18,6 +21,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -25,6 +29,10 @@ import numpy as np
 
 TL1 = [(128, 64, (64, 32, 32)), (64, 48, (64, 16, 64))]
 TL2 = [(64, 320, (32, 96, 32)), (64, 448, (64, 96, 32))]
+PUBLISHED = {
+    "tl1": [(1536, 4096, (256, 128, 32)), (1536, 1536, (128, 64, 64)), (3200, 3200, (320, 128, 64))],
+    "tl2": [(1536, 4096, (256, 96, 32)), (1536, 1536, (128, 192, 32)), (3200, 3200, (320, 96, 32))],
+}
 
 
 def trits(count, seed):
@@ -38,6 +46,13 @@ def trits(count, seed):
     return np.array(out, dtype=np.float32)
 
 
+def pattern(count, _seed):
+    """A hash of the index for each trit, which takes no loop."""
+    i = np.arange(count, dtype=np.uint64)
+    hashed = (i * np.uint64(2654435761) + (i >> np.uint64(7)) * np.uint64(40503)).astype(np.uint32)
+    return ((hashed >> np.uint32(16)) % np.uint32(3)).astype(np.float32) - 1
+
+
 def load(path):
     """The converter as a module, without running it. What it imports plays no part in packing weights."""
     sys.modules |= {name: MagicMock() for name in ("convert", "gguf", "torch")}
@@ -47,7 +62,7 @@ def load(path):
     return module
 
 
-def convert(preprocess, shapes):
+def convert(preprocess, shapes, trits=trits):
     """The converter reads tiles from include/kernel_config.ini, under the working folder."""
     config = Path("include/kernel_config.ini")
     config.parent.mkdir(exist_ok=True)
@@ -72,6 +87,12 @@ def main():
             "tl1.bin": convert(converter.preprocess_weights_tl1, TL1),
             "tl2.bin": convert(converter.preprocess_weights_tl2, TL2),
         }
+        lines = []
+        for kind, preprocess in (("tl1", converter.preprocess_weights_tl1), ("tl2", converter.preprocess_weights_tl2)):
+            for rows, cols, tile in PUBLISHED[kind]:
+                data = convert(preprocess, [(rows, cols, tile)], pattern)
+                lines.append(" ".join(map(str, (kind, rows, cols, *tile, len(data), zlib.adler32(data)))) + "\n")
+        files["tl_published.txt"] = "".join(lines).encode()
         os.chdir(out)
     for name, data in files.items():
         (out / name).write_bytes(data)

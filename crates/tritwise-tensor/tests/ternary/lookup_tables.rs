@@ -60,14 +60,37 @@ fn published_tiles_fit_their_shapes() {
 }
 
 #[test]
-fn a_published_shape_comes_back() {
-    for (encoding, rows, cols) in published() {
-        if (rows, cols) == (1536, 1536) {
-            let trits = random_trits(rows * cols, 7);
-            let bytes = encoding.encode(&trits, rows, cols, &Scales::Tensor(1.0)).unwrap();
-            assert!(read(&TernaryMatrix::new(encoding, rows, cols, bytes, Some(1.0)).unwrap()) == trits, "{encoding}");
-        }
+fn published_shapes_are_written_as_the_converter_does() {
+    for line in include_str!("../fixtures/tl_published.txt").lines() {
+        let (kind, numbers) = line.split_once(' ').unwrap();
+        let numbers: Vec<usize> = numbers.split(' ').map(|number| number.parse().unwrap()).collect();
+        let [rows, cols, tile_rows, tile_cols, block_rows, len, checksum] = numbers[..] else { panic!("{line}") };
+        let tile = tile(tile_rows, tile_cols, block_rows);
+        let (encoding, published) = match kind {
+            "tl1" => (TernaryEncoding::Tl1(tile), Tile::tl1(rows, cols)),
+            _ => (TernaryEncoding::Tl2(tile), Tile::tl2(rows, cols)),
+        };
+        assert_eq!(published, [tile], "{line}");
+        let trits: Vec<i8> = (0..(rows * cols) as u64).map(hashed_trit).collect();
+        let bytes = encoding.encode(&trits, rows, cols, &Scales::Tensor(1.0)).unwrap();
+        assert_eq!((bytes.len(), adler_32(&bytes) as usize), (len, checksum), "{line}");
+        assert!(read(&TernaryMatrix::new(encoding, rows, cols, bytes, Some(1.0)).unwrap()) == trits, "{line}");
     }
+}
+
+/// `pattern` of `tools/reference/lookup_tables.py`.
+fn hashed_trit(i: u64) -> i8 {
+    let hashed = i.wrapping_mul(2_654_435_761).wrapping_add((i >> 7).wrapping_mul(40_503)) as u32;
+    ((hashed >> 16) % 3) as i8 - 1
+}
+
+/// RFC 1950, section 9.
+fn adler_32(bytes: &[u8]) -> u32 {
+    let (a, b) = bytes.iter().fold((1, 0), |(a, b), byte| {
+        let a = (a + u32::from(*byte)) % 65_521;
+        (a, (b + a) % 65_521)
+    });
+    b << 16 | a
 }
 
 #[track_caller]

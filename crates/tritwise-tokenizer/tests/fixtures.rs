@@ -37,6 +37,58 @@ fn sentence_piece_gguf() {
     compare(&Tokenizer::from_gguf(fixture.gguf).unwrap(), &fixture.cases, "");
 }
 
+/// What is written as `tokenizer.json` for the vocabulary of a GGUF file, read again.
+fn exported(vocab: &GgufVocab) -> Tokenizer {
+    let special = SpecialTokens {
+        eos: [vocab.eos, vocab.eot, vocab.eom].into_iter().flatten().map(TokenRef::Id).collect(),
+        ..SpecialTokens::default()
+    };
+    Tokenizer::from_json(vocab.to_json().unwrap().as_bytes(), &special).unwrap()
+}
+
+#[test]
+fn byte_level_gguf_as_json() {
+    let fixture = byte_level();
+    for name in fixture.cases.ids.keys() {
+        compare(&exported(&GgufVocab { pre: Some(name.clone()), ..fixture.gguf.clone() }), &fixture.cases, name);
+    }
+}
+
+#[test]
+fn sentence_piece_gguf_as_json() {
+    let fixture = sentence_piece();
+    compare(&exported(&fixture.gguf), &fixture.cases, "");
+    // Not only what is encoded, also what is put around it, and whether a space is put in front.
+    for (add_bos, add_eos, add_space_prefix) in [(true, true, true), (false, true, false), (false, false, true)] {
+        let vocab = GgufVocab {
+            add_bos: Some(add_bos),
+            add_eos: Some(add_eos),
+            add_space_prefix: Some(add_space_prefix),
+            ..fixture.gguf.clone()
+        };
+        let (original, exported) = (Tokenizer::from_gguf(vocab.clone()).unwrap(), exported(&vocab));
+        for line in &fixture.cases.lines {
+            let (a, b) = (original.encode_prompt(line, Special::Text), exported.encode_prompt(line, Special::Text));
+            assert_eq!(a, b, "{line:?}");
+            let b = b.unwrap();
+            let around = (b.first().copied() == original.bos(), b.last().copied() == original.eos());
+            assert_eq!(around, (add_bos, add_eos), "{line:?}");
+            assert_eq!(exported.decode(&b), original.decode(&b));
+        }
+        assert_eq!(original.eog(), exported.eog());
+    }
+}
+
+#[test]
+fn what_is_no_vocabulary_is_no_json() {
+    let fixture = sentence_piece().gguf;
+    let says = |vocab: GgufVocab| vocab.to_json().unwrap_err().to_string();
+    assert!(says(GgufVocab { model: "bert".into(), ..fixture.clone() }).contains("bert"));
+    assert!(says(GgufVocab { scores: vec![0.0], ..fixture.clone() }).contains("tokenizer.ggml.scores has 1 entries"));
+    assert!(says(GgufVocab { unknown: Some(1 << 30), ..fixture.clone() }).contains("unknown"));
+    assert!(says(GgufVocab { pre: None, ..byte_level().gguf }).contains("tokenizer.ggml.pre is missing"));
+}
+
 /// `expected.ids[name]` with control tokens as text, `expected.parsed` with them parsed.
 fn compare(tokenizer: &Tokenizer, expected: &Cases, name: &str) {
     let plain = &expected.ids[name];

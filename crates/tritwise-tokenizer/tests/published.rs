@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use tritwise_gguf::{Header, Metadata};
-use tritwise_tokenizer::{GgufVocab, Special, Tokenizer};
+use tritwise_tokenizer::{GgufVocab, Special, SpecialTokens, Tokenizer};
 
 #[test]
 fn gpt2_vectors() {
@@ -28,7 +28,14 @@ fn llama_spm_vectors() {
 fn reproduce(name: &str) {
     let Some(folder) = shared("vectors") else { return };
     let file = |extension: &str| folder.join(format!("ggml-vocab-{name}.gguf{extension}"));
-    let tokenizer = Tokenizer::from_gguf(vocab(&std::fs::read(file("")).unwrap())).unwrap();
+    let vocab = vocab(&std::fs::read(file("")).unwrap());
+    let json = vocab.to_json().unwrap();
+    reproduces(&Tokenizer::from_gguf(vocab).unwrap(), name, &file);
+    // And what is written of it as tokenizer.json.
+    reproduces(&Tokenizer::from_json(json.as_bytes(), &SpecialTokens::default()).unwrap(), name, &file);
+}
+
+fn reproduces(tokenizer: &Tokenizer, name: &str, file: &dyn Fn(&str) -> PathBuf) {
     let inputs = std::fs::read_to_string(file(".inp")).unwrap();
     let outputs = std::fs::read_to_string(file(".out")).unwrap();
     let mut cases = 0;

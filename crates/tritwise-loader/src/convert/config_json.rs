@@ -123,9 +123,9 @@ fn rope(
             ));
         }
     } else if gemma {
-        // transformers' own default is a window on most layers.
+        // transformers' own default is a window on most layers, and it wants a width where no layer has one.
         put("layer_types", vec!["full_attention"; config.layers].into());
-        put("sliding_window", Value::Null);
+        put("sliding_window", config.context.into());
     }
     if let RopeScaling::Divisors(_) = config.rope.scaling {
         // The rule they follow from is in the source's own file, if anywhere.

@@ -157,6 +157,9 @@ impl Vocabulary {
     }
 }
 
+/// This project's key for what is done to a text before it is split; GGUF has none.
+pub(crate) const NORMALIZER: &str = "tritwise.normalizer";
+
 fn gguf_vocab(metadata: &Metadata) -> Result<GgufVocab, tritwise_gguf::Error> {
     let string = |key: &str| Ok(metadata.string(&format!("tokenizer.ggml.{key}"))?.map(str::to_owned));
     let strings = |key: &str| {
@@ -172,6 +175,7 @@ fn gguf_vocab(metadata: &Metadata) -> Result<GgufVocab, tritwise_gguf::Error> {
     Ok(GgufVocab {
         model: string("model")?.unwrap_or_default(),
         pre: string("pre")?,
+        normalizer: metadata.string(NORMALIZER)?.map(str::to_owned),
         tokens: strings("tokens")?,
         scores: metadata.floats("tokenizer.ggml.scores")?.unwrap_or_default().to_vec(),
         token_types: metadata.integers("tokenizer.ggml.token_type")?.unwrap_or_default().to_vec(),

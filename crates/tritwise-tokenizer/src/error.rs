@@ -34,6 +34,9 @@ pub enum Error {
     /// A GGUF byte-level vocabulary whose pre-tokenizer this crate does not know.
     #[error("tokenizer.ggml.pre is {0:?}, which is unknown: using another splitting rule would give other tokens")]
     Pre(String),
+    /// A GGUF vocabulary whose texts are normalised in a way that this crate does not implement for it.
+    #[error("tritwise.normalizer is {0:?}; supported is \"NFC\", for tokenizer.ggml.model \"gpt2\"")]
+    Normalizer(String),
     /// A GGUF byte-level vocabulary that does not say how text is split.
     #[error(
         "tokenizer.ggml.pre is missing and the vocabulary is not Llama 3's: name the pre-tokenizer \

@@ -40,7 +40,7 @@ impl GgufVocab {
                 let steps: Vec<Value> = rule.splits.iter().map(split).chain([bytes.clone()]).collect();
                 json!({
                     "added_tokens": added(&vocab, &kinds),
-                    "normalizer": null,
+                    "normalizer": vocab.normalizer.as_ref().map(|name| json!({"type": name})),
                     "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
                     "post_processor": template(&vocab, &control),
                     "decoder": bytes,

@@ -3,7 +3,7 @@
 //! The container's reader is another crate; this one takes the values of the
 //! `tokenizer.ggml.*` keys as a plain [`GgufVocab`].
 
-use tokenizers::normalizers::{Prepend, Replace};
+use tokenizers::normalizers::{NFC, Prepend, Replace};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizerSequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
@@ -23,6 +23,9 @@ pub struct GgufVocab {
     pub model: String,
     /// `pre`: the name of the splitting rule of byte-level BPE.
     pub pre: Option<String>,
+    /// `tritwise.normalizer`, this project's key: `NFC` where texts are composed before they are split, as Qwen's are. No
+    /// other program's files or readers have it.
+    pub normalizer: Option<String>,
     /// `tokens`, by id.
     pub tokens: Vec<String>,
     /// `scores`, by id; needed for `llama`, ignored for `gpt2`.
@@ -80,6 +83,11 @@ impl Tokenizer {
 
 fn byte_level(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
     let (rule, kinds) = byte_level_kinds(&vocab)?;
+    let normalizers = match vocab.normalizer.as_deref() {
+        None => Normalizers::default(),
+        Some("NFC") => Normalizers::new([NFC.into()]),
+        Some(other) => return Err(Error::Normalizer(other.to_owned())),
+    };
     // A vocabulary of single bytes has none; in any other the table is lost, and text would fall to pieces.
     let merged = |(text, kind): (&String, &Kind)| *kind == Kind::Normal && text.chars().nth(1).is_some();
     if vocab.merges.is_empty() && vocab.tokens.iter().zip(&kinds).any(merged) {
@@ -103,7 +111,7 @@ fn byte_level(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
         added: added(&vocabulary),
         vocabulary,
         bpe,
-        normalizers: Normalizers::default(),
+        normalizers,
         pre_tokenizer: Some(PreTokenizerSequence::new(steps).into()),
         space_prefix: false,
         control,
@@ -112,6 +120,9 @@ fn byte_level(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
 }
 
 fn sentence_piece(mut vocab: GgufVocab) -> Result<Tokenizer, Error> {
+    if let Some(normalizer) = vocab.normalizer {
+        return Err(Error::Normalizer(normalizer));
+    }
     let kinds = sentence_piece_kinds(&mut vocab)?;
     let control = control(&vocab, &kinds, true)?;
 

@@ -48,6 +48,12 @@ fn unknown_pre_tokenizer() {
 }
 
 #[test]
+fn unknown_normalizer() {
+    says(&gguf_error(|vocab| vocab.normalizer = Some("NFKC".into())), &["tritwise.normalizer", "NFKC", "NFC"]);
+    says(&spm_error(|vocab| vocab.normalizer = Some("NFC".into())), &["tritwise.normalizer", "gpt2"]);
+}
+
+#[test]
 fn missing_pre_tokenizer() {
     says(&gguf_error(|vocab| vocab.pre = None), &["tokenizer.ggml.pre is missing", "llama-bpe"]);
 }

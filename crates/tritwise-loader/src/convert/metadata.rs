@@ -10,7 +10,7 @@ use super::{Conversion, Input, OUTPUT, tokenizer};
 use crate::error::file_error;
 use crate::gguf::INPUTS;
 use crate::hf::yarn_magnitude;
-use crate::vocabulary::Vocabulary;
+use crate::vocabulary::{NORMALIZER, Vocabulary};
 
 pub(super) fn write(
     input: &Input<'_>,
@@ -40,8 +40,13 @@ fn carried(key: &str, conversion: &Conversion) -> bool {
         ["general.architecture", "general.alignment", "general.file_type", "general.quantization_version"];
     let general = key.starts_with("general.") && !WRITTEN_ANEW.contains(&key);
     let renamed = key == "general.name" && conversion.name.is_some();
-    let tokenizer = key.starts_with("tokenizer.") && !conversion.without_tokenizer;
+    let tokenizer = is_tokenizer(key) && !conversion.without_tokenizer;
     (general && !renamed) || tokenizer
+}
+
+/// Whether a key says how text becomes tokens.
+pub(super) fn is_tokenizer(key: &str) -> bool {
+    key.starts_with("tokenizer.") || key == NORMALIZER
 }
 
 fn general(conversion: &Conversion, plan: &Plan<'_>, writer: &mut Writer) -> Result<(), Error> {

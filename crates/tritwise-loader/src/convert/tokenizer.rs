@@ -12,7 +12,7 @@ use tritwise_tokenizer::{GgufVocab, Special, Tokenizer};
 
 use super::OUTPUT;
 use crate::error::file_error;
-use crate::vocabulary::Folder;
+use crate::vocabulary::{Folder, NORMALIZER};
 
 /// Token kinds of GGUF.
 const NORMAL: i32 = 1;
@@ -54,6 +54,7 @@ fn translate(root: &Value, tokenizer: &Tokenizer, rows: usize) -> Result<GgufVoc
     if byte_level {
         vocab.model = "gpt2".to_owned();
         vocab.pre = Some(splitting_rule(root)?.to_owned());
+        vocab.normalizer = normalizer(root)?;
         vocab.merges = merges.into_iter().map(|(left, right)| format!("{left} {right}")).collect();
     } else {
         vocab.model = "llama".to_owned();
@@ -119,9 +120,6 @@ const QWEN2: &str =
 
 /// The name in `tokenizer.ggml.pre` for the way `root` splits text.
 fn splitting_rule(root: &Value) -> Result<&'static str, String> {
-    if !root["normalizer"].is_null() {
-        return Err("its normalizer cannot be expressed in GGUF".to_owned());
-    }
     let steps = steps(&root["pre_tokenizer"], "pretokenizers");
     let is_byte_level = |step: &Value, regex: bool| {
         let flag = |key: &str, default| step[key].as_bool().unwrap_or(default);
@@ -144,6 +142,15 @@ fn splitting_rule(root: &Value) -> Result<&'static str, String> {
         _ => None,
     };
     name.ok_or_else(|| "the way it splits text has no name in GGUF that is known here".to_owned())
+}
+
+/// What is done to a text before it is split: nothing, or what this project has a key for.
+fn normalizer(root: &Value) -> Result<Option<String>, String> {
+    match (&root["normalizer"], root["normalizer"]["type"].as_str()) {
+        (Value::Null, _) => Ok(None),
+        (_, Some("NFC")) => Ok(Some("NFC".to_owned())),
+        _ => Err("its normalizer cannot be expressed in GGUF".to_owned()),
+    }
 }
 
 /// The members of a sequence, or the one thing itself.
@@ -205,6 +212,9 @@ fn put(vocab: &GgufVocab, chat_template: Option<&str>, writer: &mut Writer) -> R
     writer.metadata(&key("model"), vocab.model.as_str())?;
     if let Some(pre) = &vocab.pre {
         writer.metadata(&key("pre"), pre.as_str())?;
+    }
+    if let Some(normalizer) = &vocab.normalizer {
+        writer.metadata(NORMALIZER, normalizer.as_str())?;
     }
     writer.metadata(&key("tokens"), vocab.tokens.iter().collect::<Strings>())?;
     writer.metadata(&key("token_type"), vocab.token_types.clone())?;

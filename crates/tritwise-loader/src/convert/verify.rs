@@ -6,7 +6,7 @@ use tritwise_tensor::{
 
 use super::ahead::ahead;
 use super::plan::{Kind, Piece, Plan, Planned};
-use super::{Conversion, Input, Meter, Progress, Stage, tokenizer};
+use super::{Conversion, Input, Meter, Progress, Stage, metadata, tokenizer};
 use crate::error::{file_error, tensor_error};
 use crate::source::Source;
 use crate::vocabulary::Vocabulary;
@@ -66,7 +66,7 @@ pub fn verify(
 fn same_tokenizer(source: &Source, written: &Source) -> Result<(), CheckpointError> {
     let lost = || file_error(written.name(), "has lost its tokenizer; this is a bug, please report it");
     if let (Vocabulary::Gguf(a), Vocabulary::Gguf(b)) = (&source.vocabulary, &written.vocabulary) {
-        let mut keys = a.metadata().iter().filter(|(key, _)| key.starts_with("tokenizer."));
+        let mut keys = a.metadata().iter().filter(|(key, _)| metadata::is_tokenizer(key));
         return if keys.all(|(key, value)| b.metadata().value(key) == Some(value)) { Ok(()) } else { Err(lost()) };
     }
     let Some(original) = source.tokenizer()? else {

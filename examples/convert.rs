@@ -99,7 +99,7 @@ fn run(args: Args) -> Result {
 /// The encodings, and what can be said of each by asking it.
 fn table() -> String {
     // A shape that every encoding holds.
-    const ROWS: usize = 256;
+    const ROWS: usize = 1280;
     const COLS: usize = 2560;
     let mut lines = vec!["Encodings:  bits per weight, scales per matrix".to_owned()];
     let (ternary, binary) = (vec![0; ROWS * COLS], vec![1; ROWS * COLS]);

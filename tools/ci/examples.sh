@@ -33,6 +33,12 @@ grep -q bitnet-b1.58 "$out/inspect"
 "$bin/dummy" --shape 125m "$out/dummy.gguf"
 "$bin/bench" --model "$out/dummy.gguf" -p 16 -n 4 --reps 1 --threads 1,2 --json |
     json isa read_gb_per_s int8_gmac_per_s load_s peak_rss_bytes weight_bytes bytes_per_token prefill decode
+"$bin/convert" --to hf-packed --json assets/stories-8m.gguf "$out/packed" | json bytes write_s verify_s peak_rss_bytes
+"$bin/convert" --to base3 "$out/packed" "$out/base3.gguf"
+for model in packed base3.gguf; do
+    generate --model "$out/$model" >"$out/text" 2>"$out/err"
+    cmp "$out/reference" "$out/text"
+done
 "$bin/plot" --check
 "$bin/hello" >"$out/hello"
 "$bin/embed" --json 2>/dev/null | json query ranked

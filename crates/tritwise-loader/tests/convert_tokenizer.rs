@@ -7,7 +7,7 @@ use support::*;
 use tritwise_gguf::{Header, Strings};
 use tritwise_loader::{Conversion, Error, Options};
 use tritwise_tensor::TernaryEncoding;
-use tritwise_tokenizer::Special;
+use tritwise_tokenizer::{GPT2_SPLIT, Special};
 
 /// Rows of the embedding: some more than there are tokens.
 const ROWS: usize = 300;
@@ -91,6 +91,8 @@ fn strings(header: &Header, key: &str) -> Strings {
 
 #[test]
 fn byte_level_with_each_known_splitting_rule() {
+    let digits = json!({"type": "Sequence",
+                        "pretokenizers": [{"type": "Digits", "individual_digits": true}, byte_level_pre(true)]});
     let old_merges = json!(["t h", "th e", "Ġ t", "i n"]);
     let config =
         json!({"bos_token": "<|begin|>", "eos_token": "<|end|>", "add_bos_token": true, "chat_template": "{{x}}"});
@@ -100,6 +102,8 @@ fn byte_level_with_each_known_splitting_rule() {
         (split_pre(LLAMA3), true, pairs(), "llama-bpe"),
         (split_pre(LLAMA3), false, old_merges, "smaug-bpe"),
         (split_pre(&LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")), false, pairs(), "qwen2"),
+        (split_pre(GPT2_SPLIT), false, pairs(), "gpt-2"),
+        (digits, false, pairs(), "smollm"),
     ] {
         let file = convert(&byte_level(&pre_tokenizer, ignore_merges, &merges), &config).unwrap();
         let header = Header::parse(&file).unwrap();

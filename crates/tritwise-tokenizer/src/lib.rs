@@ -33,6 +33,7 @@ mod vocabulary;
 pub use error::Error;
 pub use gguf::GgufVocab;
 pub use json::{SpecialTokens, TokenRef};
+pub use pre::{GPT2 as GPT2_SPLIT, splitting_rule};
 pub use stop::StopStrings;
 pub use stream::Utf8Stream;
 pub use tokenizer::{Special, Tokenizer};

@@ -8,7 +8,7 @@
 use serde_json::Value;
 use tritwise_gguf::{Strings, Writer};
 use tritwise_tensor::{CheckpointError, Config};
-use tritwise_tokenizer::{GgufVocab, Special, Tokenizer};
+use tritwise_tokenizer::{GPT2_SPLIT, GgufVocab, Special, Tokenizer, splitting_rule};
 
 use super::OUTPUT;
 use crate::error::file_error;
@@ -53,7 +53,7 @@ fn translate(root: &Value, tokenizer: &Tokenizer, rows: usize) -> Result<GgufVoc
     fill_tokens(&mut vocab, root, tokenizer, rows, byte_level);
     if byte_level {
         vocab.model = "gpt2".to_owned();
-        vocab.pre = Some(splitting_rule(root)?.to_owned());
+        vocab.pre = Some(rule_of(root)?.to_owned());
         vocab.normalizer = normalizer(root)?;
         vocab.merges = merges.into_iter().map(|(left, right)| format!("{left} {right}")).collect();
     } else {
@@ -113,35 +113,30 @@ fn scores(tokens: &[String], merges: &[(String, String)]) -> Vec<f32> {
     tokens.iter().map(|token| ranks.get(token).map_or(0.0, |&rank| -(rank as f32) - 1.0)).collect()
 }
 
-/// Llama 3's expression, and Qwen 2's, which differs in taking digits one by one.
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
 /// The name in `tokenizer.ggml.pre` for the way `root` splits text.
-fn splitting_rule(root: &Value) -> Result<&'static str, String> {
+fn rule_of(root: &Value) -> Result<&'static str, String> {
+    let unknown = || "the way it splits text has no name in GGUF that is known here".to_owned();
     let steps = steps(&root["pre_tokenizer"], "pretokenizers");
-    let is_byte_level = |step: &Value, regex: bool| {
-        let flag = |key: &str, default| step[key].as_bool().unwrap_or(default);
-        step["type"] == "ByteLevel" && !flag("add_prefix_space", true) && flag("use_regex", true) == regex
+    let Some((&bytes, before)) = steps.split_last() else {
+        return Err(unknown());
     };
-    let split = |step: &Value| match step["type"] == "Split" && step["behavior"] == "Isolated" && step["invert"] != true
-    {
-        true => step["pattern"]["Regex"].as_str().map(str::to_owned),
-        false => None,
-    };
-    let ignore_merges = root["model"]["ignore_merges"].as_bool().unwrap_or(false);
-    let name = match steps[..] {
-        [step] if is_byte_level(step, true) => (!ignore_merges).then_some("gpt-2"),
-        [first, second] if is_byte_level(second, false) => match (split(first).as_deref(), ignore_merges) {
-            (Some(LLAMA3), true) => Some("llama-bpe"),
-            (Some(LLAMA3), false) => Some("smaug-bpe"),
-            (Some(QWEN2), false) => Some("qwen2"),
-            _ => None,
-        },
+    let expression = |step: &&Value| match step["type"].as_str() {
+        Some("Split") if step["behavior"] == "Isolated" && step["invert"] != true => {
+            step["pattern"]["Regex"].as_str().map(str::to_owned)
+        }
+        Some("Digits") if step["individual_digits"] == true => Some(r"\p{N}".to_owned()),
         _ => None,
     };
-    name.ok_or_else(|| "the way it splits text has no name in GGUF that is known here".to_owned())
+    let mut splits: Vec<String> = before.iter().map(expression).collect::<Option<_>>().ok_or_else(unknown)?;
+    let flag = |key: &str| bytes[key].as_bool().unwrap_or(true);
+    if bytes["type"] != "ByteLevel" || flag("add_prefix_space") {
+        return Err(unknown());
+    }
+    if flag("use_regex") {
+        splits.push(GPT2_SPLIT.to_owned());
+    }
+    let splits: Vec<&str> = splits.iter().map(String::as_str).collect();
+    splitting_rule(&splits, root["model"]["ignore_merges"].as_bool().unwrap_or(false)).ok_or_else(unknown)
 }
 
 /// What is done to a text before it is split: nothing, or what this project has a key for.

@@ -8,8 +8,8 @@
 //!
 //! | container | architectures | linear layers | tables |
 //! |---|---|---|---|
-//! | GGUF v2, v3, also split | `bitnet-b1.58`, `bitnet-25`, `bitnet`, `llama`, `qwen3`, `gemma3` | I2_S, TQ1_0, TQ2_0, Q1_0, Q2_0, PQ2_0, PTQ1_0, IQ1_BN, IQ2_BN, IQ2_BN_R4, TL1, TL2, BASE3; F32, F16, BF16 | F32, F16, BF16, Q8_0, Q6_K, Q4_0, Q4_K, IQ4_NL, Q1_0, Q2_0, PQ2_0, PTQ1_0, TQ1_0, TQ2_0 |
-//! | safetensors | BitNet, 1bitLLM's, Llama, Qwen3 and Gemma 3, with norms inside the linear layers or without | packed U8; F32, F16, BF16 | F32, F16, BF16 |
+//! | GGUF v2, v3, split or whole | `bitnet-b1.58`, `bitnet-25`, `bitnet`, `llama`, `qwen3`, `gemma3` | every [`TernaryEncoding`](tritwise_tensor::TernaryEncoding) but the packed one | every [`DenseEncoding`](tritwise_tensor::DenseEncoding) |
+//! | safetensors | `BitNetForCausalLM`, `BitnetForCausalLM`, `LlamaForCausalLM`, `Qwen3ForCausalLM`, `Gemma3ForCausalLM` | packed U8; F32, F16, BF16 | F32, F16, BF16 |
 //!
 //! Float matrices are taken as they are if they are ternary already (one value,
 //! its negative, and zero, in the matrix, in each row or in groups of columns). Otherwise they are master weights, to be made

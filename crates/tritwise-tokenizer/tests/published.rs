@@ -73,6 +73,7 @@ fn vocab(file: &[u8]) -> GgufVocab {
     let id = |name: &str| metadata.unsigned(&key(name)).unwrap().map(|id| u32::try_from(id).unwrap());
     GgufVocab {
         model: metadata.string(&key("model")).unwrap().unwrap().to_owned(),
+        normalizer: None,
         pre: metadata.string(&key("pre")).unwrap().map(str::to_owned),
         tokens: strings("tokens"),
         scores: metadata.floats(&key("scores")).unwrap().unwrap_or_default().to_vec(),

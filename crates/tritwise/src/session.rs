@@ -79,6 +79,24 @@ impl Session {
         Ok(())
     }
 
+    /// Makes `tokens` the whole text. What it has in common with the text so far, from the
+    /// beginning, stays evaluated: a prompt that grew, or changed at its end, costs only the
+    /// difference, with the same logits to the bit. Returns how many tokens that is.
+    ///
+    /// # Errors
+    /// A token is outside the vocabulary, or there are more than the context holds; the text then stays as it was.
+    pub fn set_tokens(&mut self, tokens: &[u32]) -> Result<usize, Error> {
+        let common = self.tokens.iter().zip(tokens).take_while(|(old, new)| old == new).count();
+        let evaluated = common.min(self.sequence.len());
+        let old = self.tokens.split_off(common);
+        if let Err(error) = self.push_tokens(&tokens[common..]) {
+            self.tokens.extend(old);
+            return Err(error);
+        }
+        self.sequence.truncate(common);
+        Ok(evaluated)
+    }
+
     /// The whole text so far, as token ids.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens

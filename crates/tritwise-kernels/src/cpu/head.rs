@@ -7,7 +7,7 @@ use tritwise_tensor::{Bytes, DenseEncoding, DenseMatrix};
 
 use crate::arch::{Isa, TableRows};
 use crate::memory::Buffer;
-use crate::parallel::{ColumnShard, ColumnShards, Pool, for_each_shard};
+use crate::parallel::{ColumnShard, ColumnShards, Columns, Pool, for_each_shard};
 use crate::{HeadReads, Keep};
 
 use super::screen::{self, ScreenScratch};
@@ -233,9 +233,9 @@ pub(super) fn logits(
     let table = table.multiplied().as_rows();
     let row_bytes = table.bytes().len() / table.rows();
     let shard_rows = (SHARD_BYTES / row_bytes.max(1)).next_multiple_of(CALL_ROWS).max(CALL_ROWS);
-    let shards = ColumnShards::new(out, table.rows(), shard_rows);
-    pool.run(&|_worker| {
-        while let Some(mut shard) = shards.next() {
+    let shards = ColumnShards::new([Some(Columns::new(out, table.rows(), shard_rows))], pool.threads());
+    pool.run(&|worker| {
+        while let Some(mut shard) = shards.next(worker) {
             project(isa, table.slice(shard.start(), shard.len()), input, padded, &mut shard);
         }
     });

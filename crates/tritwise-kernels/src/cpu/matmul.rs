@@ -22,7 +22,7 @@ use std::ops::Range;
 
 use crate::arch::{Activations, Isa, Line, Panels};
 use crate::packed::{PackedMatrix, PackedScales};
-use crate::parallel::{ColumnShard, ColumnShards, Pool};
+use crate::parallel::{ColumnShard, ColumnShards, Columns, Pool};
 
 use super::{Quantized, Rounding, Rows};
 
@@ -64,19 +64,18 @@ pub(super) fn matmul(isa: &dyn Isa, pool: &Pool, x: &Quantized, weights: &[&Pack
     let one = x.tokens() == 1;
     for (weights, outs) in weights.chunks(MATRICES).zip(outs.chunks_mut(MATRICES)) {
         let mut outs = outs.iter_mut().zip(weights);
-        let outs: [Option<ColumnShards<'_, f32>>; MATRICES] = std::array::from_fn(|_| {
+        let outs: [Option<Columns<'_, f32>>; MATRICES] = std::array::from_fn(|_| {
             let (out, weights) = outs.next()?;
             let width = out.width();
             let shard_rows = shard_panels(weights, x.tokens() * inputs_per_token(x)) * weights.layout().rows();
-            Some(ColumnShards::new(out.as_mut_slice(), width, shard_rows))
+            Some(Columns::new(out.as_mut_slice(), width, shard_rows))
         });
-        let region = |_worker| {
+        let shards = ColumnShards::new(outs, pool.threads());
+        let region = |worker| {
             let mut sums: Sums = [0; _];
-            for (weights, out) in weights.iter().zip(outs.iter().flatten()) {
-                // One token is bound by memory, several by arithmetic.
-                while let Some(mut shard) = if one { out.next_share(pool.threads()) } else { out.next() } {
-                    multiply(isa, x, weights, &mut sums, &mut shard);
-                }
+            // One token is bound by memory, several by arithmetic.
+            while let Some(mut shard) = if one { shards.next_share(worker) } else { shards.next(worker) } {
+                multiply(isa, x, weights[shard.matrix()], &mut sums, &mut shard);
             }
         };
         let bytes: usize = weights.iter().map(|weights| weights.bytes()).sum();

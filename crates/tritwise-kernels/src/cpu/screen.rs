@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::arch::{Isa, Probe, TableRows};
 use crate::memory::Buffer;
-use crate::parallel::{ColumnShards, Pool, for_each_shard};
+use crate::parallel::{ColumnShards, Columns, Pool, for_each_shard};
 use crate::{HeadReads, Keep};
 
 use super::sketch::Sketch;
@@ -80,9 +80,9 @@ pub(super) fn top_logits(
         *estimates = Buffer::zeroed(sketch.padded_rows());
     }
     let estimates = &mut estimates[..sketch.padded_rows()];
-    let shards = ColumnShards::new(estimates, sketch.padded_rows(), SCREEN_ROWS);
-    pool.run(&|_worker| {
-        while let Some(mut shard) = shards.next_share(pool.threads()) {
+    let shards = ColumnShards::new([Some(Columns::new(estimates, sketch.padded_rows(), SCREEN_ROWS))], pool.threads());
+    pool.run(&|worker| {
+        while let Some(mut shard) = shards.next_share(worker) {
             sketch.screen(isa, probe, shard.start(), shard.row_mut(0));
         }
     });
@@ -98,9 +98,9 @@ pub(super) fn top_logits(
 
     let slack = sketch.slack(probe);
     let (refined, exact) = (AtomicUsize::new(0), AtomicUsize::new(guessed));
-    let shards = ColumnShards::new(out, rows, REFINE_ROWS);
-    pool.run(&|_worker| {
-        while let Some(mut shard) = shards.next() {
+    let shards = ColumnShards::new([Some(Columns::new(out, rows, REFINE_ROWS))], pool.threads());
+    pool.run(&|worker| {
+        while let Some(mut shard) = shards.next(worker) {
             let start = shard.start();
             let out = shard.row_mut(0);
             let estimates = &estimates[start..][..out.len()];

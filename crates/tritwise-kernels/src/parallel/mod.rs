@@ -6,4 +6,4 @@ mod shards;
 mod sync;
 
 pub(crate) use pool::Pool;
-pub(crate) use shards::{ColumnShard, ColumnShards, for_each_shard};
+pub(crate) use shards::{ColumnShard, ColumnShards, Columns, for_each_shard};

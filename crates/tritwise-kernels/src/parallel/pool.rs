@@ -350,9 +350,9 @@ mod tests {
             let pool = Pool::new(threads).unwrap();
             let cells: Vec<AtomicUsize> = (0..16).map(|_| AtomicUsize::new(0)).collect();
             for region in 0..100_000 / 3 {
-                let cursor = Cursor::new(cells.len());
-                pool.run(&|_| {
-                    while let Some(i) = cursor.next_run(|_left| 1).map(|run| run.start) {
+                let cursor = Cursor::new(cells.len(), pool.threads());
+                pool.run(&|worker| {
+                    while let Some(i) = cursor.next_run(worker, |_left, _end| 1).map(|run| run.start as usize) {
                         assert_eq!(cells[i].load(Ordering::Relaxed), region);
                         cells[i].store(region + 1, Ordering::Relaxed);
                     }
@@ -486,9 +486,9 @@ mod model {
             let pool = Pool::new(2).unwrap();
             let cells = [AtomicUsize::new(0), AtomicUsize::new(0)];
             for region in 0..2 {
-                let cursor = Cursor::new(cells.len());
-                pool.run(&|_| {
-                    while let Some(i) = cursor.next_run(|_left| 1).map(|run| run.start) {
+                let cursor = Cursor::new(cells.len(), pool.threads());
+                pool.run(&|worker| {
+                    while let Some(i) = cursor.next_run(worker, |_left, _end| 1).map(|run| run.start as usize) {
                         assert_eq!(cells[i].load(Ordering::Relaxed), region);
                         cells[i].store(region + 1, Ordering::Relaxed);
                     }

@@ -124,7 +124,7 @@ pub fn prefill_steps(tokens: usize, reps: usize) -> usize {
 }
 
 /// The likeliest next token is asked for.
-const WANTED: Wanted<'_> = Wanted::Best(Keep { best: 1, within: f32::INFINITY, always: &[] });
+const WANTED: Wanted<'_> = Wanted::Best(Keep { best: 1, within: f32::INFINITY, always: &[], allowed: None });
 
 /// One forward call over a prompt; its last token's successor is asked for, as of a real one.
 ///

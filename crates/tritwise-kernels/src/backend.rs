@@ -129,26 +129,27 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// whole table: `out[i * vocab..][..vocab]` are the logits of row `rows[i]`.
     fn logits(&self, x: &Self::Rows, rows: &[usize], norm: &Self::Norm, table: &Self::Table, out: &mut [f32]);
 
-    /// As [`logits`](Self::logits) for row `row`, but a logit that does not matter by
-    /// `keep` may be −∞ instead; those that matter have the same bits. Says what was read.
+    /// As [`logits`](Self::logits), but a logit of row `rows[i]` that does not matter by
+    /// `keeps[i]` may be −∞ instead; those that matter have the same bits. Says what was read,
+    /// which is less for several rows together than one by one.
     fn top_logits(
         &self,
         x: &Self::Rows,
-        row: usize,
+        rows: &[usize],
         norm: &Self::Norm,
         table: &Self::Table,
-        keep: &Keep<'_>,
+        keeps: &[Keep<'_>],
         out: &mut [f32],
     ) -> HeadReads {
-        let _ = keep;
-        self.logits(x, &[row], norm, table, out);
-        HeadReads { exact: out.len(), bytes: self.logits_bytes(table), ..HeadReads::default() }
+        let _ = keeps;
+        self.logits(x, rows, norm, table, out);
+        HeadReads { exact: out.len(), bytes: self.logits_bytes(table) * rows.len(), ..HeadReads::default() }
     }
 }
 
 /// Which logits of a row matter to whoever draws from it.
 ///
-/// Those of `always` do; of all others, those that are among the `best` best of them
+/// Those of `always` do; of all others that are `allowed`, those that are among the `best` best of them
 /// and at most `within` below the best of them. Where several tie for the
 /// last place, all of them do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -159,12 +160,22 @@ pub struct Keep<'a> {
     pub within: f32,
     /// Logits that matter whatever they are, because something will be added to them.
     pub always: &'a [u32],
+    /// A bit for each logit, the lowest of the first word for the first one: those whose bit is not set don't matter,
+    /// unless `always` names them. `None` allows all.
+    pub allowed: Option<&'a [u32]>,
 }
 
 impl Keep<'static> {
     /// The best `k` logits.
     pub fn best(k: usize) -> Self {
-        Self { best: k, within: f32::INFINITY, always: &[] }
+        Self { best: k, within: f32::INFINITY, always: &[], allowed: None }
+    }
+}
+
+impl Keep<'_> {
+    /// Whether `allowed` has the bit of `row`. Rows that it has no bit for are not allowed.
+    pub(crate) fn allows(&self, row: usize) -> bool {
+        self.allowed.is_none_or(|words| words.get(row / 32).is_some_and(|word| word >> (row % 32) & 1 == 1))
     }
 }
 

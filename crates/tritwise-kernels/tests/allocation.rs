@@ -101,8 +101,8 @@ fn a_token_after_the_first_allocates_nothing() {
                 cpu.matmul(&quantized, &[&gate_up[0], &gate_up[1]], &mut [&mut gate, &mut up]);
                 cpu.gate(config.activation, &mut gate, &up);
                 cpu.logits(&x, &[tokens.len() - 1], &norm, &table, &mut logits);
-                for keep in [Keep::best(1), Keep { best: 20, within: 3.0, always: tokens }] {
-                    let reads = cpu.top_logits(&x, tokens.len() - 1, &norm, &table, &keep, &mut logits);
+                for keep in [Keep::best(1), Keep { best: 20, within: 3.0, always: tokens, allowed: None }] {
+                    let reads = cpu.top_logits(&x, &[tokens.len() - 1], &norm, &table, &[keep], &mut logits);
                     assert_eq!(reads.screened, VOCAB);
                 }
             };

@@ -144,6 +144,11 @@ fn one_row(x: &[f32]) -> Rows {
     rows
 }
 
+/// Whether the row's bit is set.
+fn allows(keep: &Keep<'_>, row: usize) -> bool {
+    keep.allowed.is_none_or(|words| words[row / 32] >> (row % 32) & 1 == 1)
+}
+
 /// Screened logits of `x` by `keep`, held against all logits; what was read.
 fn check(cpu: &CpuBackend, table: &Table, x: &[f32], keep: Keep<'_>) -> (Vec<u32>, HeadReads) {
     let norm = cpu.norm(&vec![1.0; x.len()], 1e-5);
@@ -151,34 +156,57 @@ fn check(cpu: &CpuBackend, table: &Table, x: &[f32], keep: Keep<'_>) -> (Vec<u32
     let mut all = vec![f32::NAN; table.rows()];
     cpu.logits(&x, &[0], &norm, table, &mut all);
     let mut top = vec![f32::NAN; table.rows()];
-    let reads = cpu.top_logits(&x, 0, &norm, table, &keep, &mut top);
+    let reads = cpu.top_logits(&x, &[0], &norm, table, &[keep], &mut top);
 
     for (i, (top, all)) in top.iter().zip(&all).enumerate() {
         let same = top.to_bits() == all.to_bits() || top.is_nan() && all.is_nan();
         assert!(same || *top == f32::NEG_INFINITY, "row {i}: {top} is neither {all} nor −∞");
-        assert!(same || !all.is_nan(), "row {i}: NaN went unseen");
+        assert!(same || !all.is_nan() || !allows(&keep, i), "row {i}: NaN went unseen");
         assert!(same || !keep.always.contains(&(i as u32)), "row {i} was asked for");
     }
     if !all.iter().any(|logit| logit.is_nan()) {
-        let mut others: Vec<f32> =
-            (0u32..).zip(&all).filter(|(i, _)| !keep.always.contains(i)).map(|(_, l)| *l).collect();
+        let mut others: Vec<f32> = (0u32..)
+            .zip(&all)
+            .filter(|(i, _)| !keep.always.contains(i) && allows(&keep, *i as usize))
+            .map(|(_, l)| *l)
+            .collect();
         others.sort_by(|a, b| b.total_cmp(a));
         let kth = others.get(keep.best.wrapping_sub(1)).copied().unwrap_or(f32::NEG_INFINITY);
-        let least = f64::from(kth).max(f64::from(others[0]) - f64::from(keep.within));
+        let best = others.first().copied().unwrap_or(f32::INFINITY);
+        let least = f64::from(kth).max(f64::from(best) - f64::from(keep.within));
         for (i, (top, all)) in top.iter().zip(&all).enumerate() {
-            assert!(f64::from(*all) < least || top == all, "row {i} matters: {all} ≥ {least}");
+            let matters = f64::from(*all) >= least && allows(&keep, i);
+            assert!(!matters || top == all, "row {i} matters: {all} ≥ {least}");
         }
     }
     (bits(&top), reads)
 }
 
-const KEEPS: [Keep<'static>; 6] = [
-    Keep { best: 1, within: f32::INFINITY, always: &[] },
-    Keep { best: 7, within: f32::INFINITY, always: &[] },
-    Keep { best: 40, within: 2.0, always: &[5, 1023, 5] },
-    Keep { best: usize::MAX, within: 0.5, always: &[] },
-    Keep { best: 1, within: f32::INFINITY, always: &[0, 1, 2] },
-    Keep { best: 0, within: f32::INFINITY, always: &[] },
+/// Every third row, every 600th, none.
+const THIRD: &[u32] = &[0x4924_9249; 65];
+const FEW: &[u32] = &{
+    let mut words = [0; 65];
+    let mut row = 0;
+    while row < 2050 {
+        words[row / 32] |= 1 << (row % 32);
+        row += 600;
+    }
+    words
+};
+const NONE: &[u32] = &[0; 65];
+
+const KEEPS: [Keep<'static>; 11] = [
+    Keep { best: 1, within: f32::INFINITY, always: &[], allowed: Some(THIRD) },
+    Keep { best: 30, within: 3.0, always: &[5, 1023, 6], allowed: Some(THIRD) },
+    Keep { best: 2, within: f32::INFINITY, always: &[7], allowed: Some(FEW) },
+    Keep { best: 2, within: f32::INFINITY, always: &[7], allowed: Some(NONE) },
+    Keep { best: 0, within: f32::INFINITY, always: &[], allowed: Some(THIRD) },
+    Keep { best: 1, within: f32::INFINITY, always: &[], allowed: None },
+    Keep { best: 7, within: f32::INFINITY, always: &[], allowed: None },
+    Keep { best: 40, within: 2.0, always: &[5, 1023, 5], allowed: None },
+    Keep { best: usize::MAX, within: 0.5, always: &[], allowed: None },
+    Keep { best: 1, within: f32::INFINITY, always: &[0, 1, 2], allowed: None },
+    Keep { best: 0, within: f32::INFINITY, always: &[], allowed: None },
 ];
 
 /// 1 MB and more, or there is no sketch.
@@ -208,6 +236,40 @@ fn logits_that_matter_are_those_of_the_full_head() {
                     let found = xs.iter().flat_map(|x| KEEPS.map(|keep| check(&cpu, &table, x, keep)));
                     let found: Vec<_> = found.collect();
                     assert!(*first.get_or_insert(found.clone()) == found, "{} differs", cpu.isa().name());
+                }
+            }
+        }
+    }
+}
+
+/// Several rows at once, each by its own rule, are what they are alone.
+#[test]
+fn rows_together_have_the_bits_of_rows_alone() {
+    let (rows, cols) = SHAPES[0];
+    let mut random = Random(8);
+    let table = matrix(DenseEncoding::F16, rows, cols, |_| random.plain(cols));
+    let norm = vec![1.0; cols];
+    for odd in [false, true] {
+        let mut xs = Rows::new(cols);
+        xs.set_tokens(KEEPS.len());
+        for t in 0..KEEPS.len() {
+            xs.row_mut(t).copy_from_slice(&random.plain(cols));
+        }
+        if odd {
+            xs.row_mut(3).fill(f32::NAN);
+        }
+        for cpu in backends() {
+            let table = cpu.head(&table, true);
+            let norm = cpu.norm(&norm, 1e-5);
+            for keeps in [&KEEPS[..], &KEEPS[..4], &KEEPS[5..10], &KEEPS[2..4]] {
+                // In another order than they lie in.
+                let order: Vec<usize> = (0..keeps.len()).rev().collect();
+                let mut together = vec![f32::NAN; keeps.len() * rows];
+                cpu.top_logits(&xs, &order, &norm, &table, keeps, &mut together);
+                for ((row, keep), together) in order.iter().zip(keeps).zip(together.chunks(rows)) {
+                    let mut alone = vec![f32::NAN; rows];
+                    cpu.top_logits(&xs, &[*row], &norm, &table, &[*keep], &mut alone);
+                    assert_eq!(bits(together), bits(&alone), "{keep:?} on {}", cpu.isa().name());
                 }
             }
         }

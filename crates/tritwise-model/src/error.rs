@@ -44,6 +44,14 @@ pub enum Error {
         /// Positions there are.
         capacity: usize,
     },
+    /// More rows of logits wanted than a turn has tokens.
+    #[error("{rows} rows of logits are wanted of a turn of {tokens} tokens, which has one each")]
+    Wanted {
+        /// Rows wanted.
+        rows: usize,
+        /// Tokens of the turn.
+        tokens: usize,
+    },
     /// A turn without tokens.
     #[error("a turn needs at least one token")]
     Empty,

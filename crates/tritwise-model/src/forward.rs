@@ -34,9 +34,36 @@ pub enum Wanted<'a> {
     /// Those of the last token that matter to whoever samples from it; the others may be −∞.
     /// Which ones matter is computed exactly, from a fraction of the head's bytes.
     Best(Keep<'a>),
+    /// The same for as many of the last tokens as there are rules, one each, in the order of the tokens:
+    /// what a guess at the text needs to be checked.
+    Each(&'a [Keep<'a>]),
     /// Those of every token.
     All,
 }
+
+impl Wanted<'_> {
+    /// How many of the last tokens' logits are wanted, of `tokens`.
+    fn count(&self, tokens: usize) -> usize {
+        match self {
+            Self::Nothing => 0,
+            Self::Last | Self::Best(_) => 1,
+            Self::Each(keeps) => keeps.len(),
+            Self::All => tokens,
+        }
+    }
+
+    /// What matters of the row of the `i`-th token among those; `None` for all of it.
+    fn keep(&self, i: usize) -> Option<&Keep<'_>> {
+        match self {
+            Self::Best(keep) => Some(keep),
+            Self::Each(keeps) => keeps.get(i),
+            Self::Nothing | Self::Last | Self::All => None,
+        }
+    }
+}
+
+/// Rows of which few logits are wanted that share a pass over the head at most.
+const TOGETHER: usize = 16;
 
 /// The logits that a batch asked for.
 #[derive(Debug, Clone, Copy)]
@@ -129,50 +156,42 @@ impl<B: Backend> Model<B> {
         Ok(())
     }
 
-    /// The wanted rows of logits.
+    /// The wanted rows of logits. Those of which all logits are wanted share one pass over the head with
+    /// their neighbours, and so do those of which few are.
     fn logits(&self, workspace: &mut Workspace<B>, batch: &[Turn<'_, B>]) -> HeadReads {
         let Workspace { x, wanted, logits, .. } = workspace;
-        let (vocab, head) = (self.config.vocab, self.head());
+        let vocab = self.config.vocab;
         logits.resize(wanted.len() * vocab, 0.0);
+        let mut rows = batch
+            .iter()
+            .flat_map(|turn| (0..turn.wanted.count(turn.tokens.len())).map(|i| turn.wanted.keep(i).copied()))
+            .peekable();
         let mut reads = HeadReads::default();
-        let mut rest = (wanted.as_slice(), logits.as_mut_slice());
-        // Rows of which all logits are wanted share one pass over the head, up to the next of which few are.
-        let mut full = 0;
-        for turn in batch {
-            match turn.wanted {
-                Wanted::Nothing => {}
-                Wanted::Last => full += 1,
-                Wanted::All => full += turn.tokens.len(),
-                Wanted::Best(keep) => {
-                    rest = self.all_logits(x, rest, full, &mut reads);
-                    full = 0;
-                    let (row, rows) = rest.0.split_first().expect("`gather` pushed it");
-                    let (out, outs) = rest.1.split_at_mut(vocab);
-                    reads += self.backend.top_logits(x, *row, &self.output_norm, head, &keep, out);
-                    rest = (rows, outs);
+        let mut done = 0;
+        while let Some(first) = rows.next() {
+            // On the stack, so that a token allocates nothing.
+            let mut keeps = [Keep::best(0); TOGETHER];
+            let mut count = 1;
+            keeps[0] = first.unwrap_or(keeps[0]);
+            while let Some(keep) =
+                rows.next_if(|keep| keep.is_some() == first.is_some() && (keep.is_none() || count < TOGETHER))
+            {
+                if let Some(keep) = keep {
+                    keeps[count] = keep;
                 }
+                count += 1;
             }
+            let (rows, out) = (&wanted[done..done + count], &mut logits[done * vocab..(done + count) * vocab]);
+            done += count;
+            reads += if first.is_some() {
+                self.backend.top_logits(x, rows, &self.output_norm, self.head(), &keeps[..count], out)
+            } else {
+                self.backend.logits(x, rows, &self.output_norm, self.head(), out);
+                let bytes = self.backend.logits_bytes(self.head());
+                HeadReads { exact: out.len(), bytes, ..HeadReads::default() }
+            };
         }
-        self.all_logits(x, rest, full, &mut reads);
         reads
-    }
-
-    /// All logits of the first `count` rows that are left; returns the others.
-    fn all_logits<'w>(
-        &self,
-        x: &B::Rows,
-        (rows, out): (&'w [usize], &'w mut [f32]),
-        count: usize,
-        reads: &mut HeadReads,
-    ) -> (&'w [usize], &'w mut [f32]) {
-        let (now, rows) = rows.split_at(count);
-        let (logits, out) = out.split_at_mut(count * self.config.vocab);
-        if count > 0 {
-            self.backend.logits(x, now, &self.output_norm, self.head(), logits);
-            let bytes = self.backend.logits_bytes(self.head());
-            *reads += HeadReads { exact: count * self.config.vocab, bytes, ..HeadReads::default() };
-        }
-        (rows, out)
     }
 
     /// `x += W_o · norm(attention(rope(W_q n), rope(W_k n), W_v n))`, `n = norm(x)`.
@@ -258,7 +277,11 @@ impl<B: Backend> Model<B> {
             if tokens.is_empty() {
                 return Err(Error::Empty);
             }
-            let named = if let Wanted::Best(keep) = wanted { keep.always } else { &[] };
+            let count = wanted.count(tokens.len());
+            if count > tokens.len() {
+                return Err(Error::Wanted { rows: count, tokens: tokens.len() });
+            }
+            let named = (0..count).filter_map(|i| wanted.keep(i)).flat_map(|keep| keep.always);
             if let Some(&token) = tokens.iter().chain(named).find(|&&token| token as usize >= vocab) {
                 return Err(Error::Token { token, vocab });
             }
@@ -276,13 +299,8 @@ fn gather<B: Backend>(workspace: &mut Workspace<B>, batch: &[Turn<'_, B>]) {
     workspace.tokens.clear();
     workspace.wanted.clear();
     for turn in batch {
-        let first = workspace.tokens.len();
         workspace.tokens.extend_from_slice(turn.tokens);
         let end = workspace.tokens.len();
-        match turn.wanted {
-            Wanted::Nothing => {}
-            Wanted::Last | Wanted::Best(_) => workspace.wanted.push(end - 1),
-            Wanted::All => workspace.wanted.extend(first..end),
-        }
+        workspace.wanted.extend(end - turn.wanted.count(turn.tokens.len())..end);
     }
 }

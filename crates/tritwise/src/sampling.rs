@@ -106,7 +106,7 @@ impl Sampling {
         let recent = if repetition_penalty == 1.0 { 0 } else { repetition_window.min(history.len()) };
         let always = &history[history.len() - recent..];
         if temperature == 0.0 {
-            return Wanted::Best(Keep { best: 1, within: f32::INFINITY, always });
+            return Wanted::Best(Keep { best: 1, within: f32::INFINITY, always, allowed: None });
         }
         // Top-p looks at shares of all that top-k left, so then min-p must not cut before it. Min-p's logarithm is
         // an f64; what this one lacks in precision is far less than what is added.
@@ -114,8 +114,8 @@ impl Sampling {
         let within = if cut { 1e-3 - min_p.ln() } else { f32::INFINITY };
         match top_k {
             0 if within == f32::INFINITY => Wanted::Last,
-            0 => Wanted::Best(Keep { best: usize::MAX, within, always }),
-            best => Wanted::Best(Keep { best, within, always }),
+            0 => Wanted::Best(Keep { best: usize::MAX, within, always, allowed: None }),
+            best => Wanted::Best(Keep { best, within, always, allowed: None }),
         }
     }
 }

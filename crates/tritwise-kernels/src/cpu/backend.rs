@@ -136,12 +136,12 @@ impl Backend for CpuBackend {
     fn top_logits(
         &self,
         x: &Rows,
-        row: usize,
+        rows: &[usize],
         norm: &Norm,
         table: &Table,
-        keep: &Keep<'_>,
+        keeps: &[Keep<'_>],
         out: &mut [f32],
     ) -> HeadReads {
-        head::top_logits(self.isa, self.pool(x.tokens()), &self.head_input, x, row, norm, table, keep, out)
+        head::top_logits(self.isa, self.pool(x.tokens()), &self.head_input, x, rows, norm, table, keeps, out)
     }
 }

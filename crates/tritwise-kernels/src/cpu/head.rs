@@ -256,31 +256,44 @@ fn normalized<'a>(isa: &dyn Isa, to: &'a mut Buffer<f32>, x: &Rows, rows: &[usiz
     to
 }
 
-/// One row of logits of which only some matter.
+/// Rows of logits of which only some matter.
 #[allow(clippy::too_many_arguments, reason = "the operands of the operation and what runs it")]
 pub(super) fn top_logits(
     isa: &dyn Isa,
     pool: &Pool,
     input: &HeadInput,
     x: &Rows,
-    row: usize,
+    rows: &[usize],
     norm: &Norm,
     table: &Table,
-    keep: &Keep<'_>,
+    keeps: &[Keep<'_>],
     out: &mut [f32],
 ) -> HeadReads {
-    if let (Head::Screened(sketch), Some(wanted)) = (&table.head, screen::guesses(keep, table.rows)) {
-        assert_eq!(table.cols, x.width(), "one weight per feature");
-        assert_eq!(out.len(), table.rows, "one logit per row of the table");
+    assert_eq!(rows.len(), keeps.len(), "a rule for each row");
+    assert_eq!(out.len(), rows.len() * table.rows, "a row of logits per wanted row");
+    assert_eq!(table.cols, x.width(), "one weight per feature");
+    if let Head::Screened(sketch) = &table.head
+        && keeps.iter().all(|keep| screen::is_worth_it(keep, table.rows))
+    {
         let mut scratch = input.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Scratch { rows, screen } = &mut *scratch;
-        let x = normalized(isa, rows, x, &[row], norm);
-        if screen.probe.set(&x[..table.cols]) {
-            return screen::top_logits(isa, pool, screen, x, table.as_rows(), sketch, keep, wanted, out);
+        let Scratch { rows: normed, screen } = &mut *scratch;
+        let x = normalized(isa, normed, x, rows, norm);
+        if screen.set_probes(x, rows.len(), table.cols) {
+            return screen::top_logits(isa, pool, screen, x, table.as_rows(), sketch, keeps, out);
         }
     }
-    logits(isa, pool, input, x, &[row], norm, table, out);
-    HeadReads { exact: table.rows, bytes: table.logits_bytes(), ..HeadReads::default() }
+    if rows.len() > 1 {
+        // One of them may be what keeps the others from being screened.
+        let each = rows.iter().zip(keeps).zip(out.chunks_exact_mut(table.rows));
+        let each = each.map(|((row, keep), out)| {
+            top_logits(isa, pool, input, x, &[*row], norm, table, std::slice::from_ref(keep), out)
+        });
+        let mut reads = HeadReads::default();
+        each.for_each(|row| reads += row);
+        return reads;
+    }
+    logits(isa, pool, input, x, rows, norm, table, out);
+    HeadReads { exact: out.len(), bytes: table.logits_bytes() * rows.len(), ..HeadReads::default() }
 }
 
 /// The logits of one shard of rows, for all tokens.

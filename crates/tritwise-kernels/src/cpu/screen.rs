@@ -8,6 +8,10 @@
 //! 3. *Refine*: rows whose upper bound reaches the threshold get a better estimate from
 //!    two more bits a weight; those whose bound still does, their logit from the table.
 //!
+//! Rows that are not allowed have an estimate of −∞, which no bound lifts. Where few are allowed,
+//! their logits are computed and nothing is screened. Several vectors are screened together: a piece of the
+//! sketch comes from memory once and meets all of them.
+//!
 //! A logit that is computed is computed as the full head does, to the bit; one
 //! that is not is proved to be below the threshold ([`super::sketch`]). Which rows
 //! those are depends on neither threads nor instruction set, since estimates don't.
@@ -37,20 +41,36 @@ const GUESS_BLOCK: usize = 64;
 /// Guesses beyond those that are needed: near ties are common, and a better threshold is worth a row.
 const SPARE_GUESSES: usize = 3;
 
+/// Rows of which computing the logits takes no more time than screening does.
+const FEW: usize = 1024;
+
 /// A row and its estimate, then its logit.
 type Guess = (f32, u32);
 
 /// What a screened head needs from token to token.
 #[derive(Debug, Default)]
 pub(super) struct ScreenScratch {
-    pub(super) probe: Probe,
+    /// One per vector, and those of larger batches before.
+    probes: Vec<Probe>,
+    /// Of each vector's rows.
     estimates: Buffer<f32>,
     blocks: Vec<f32>,
     guesses: Vec<Guess>,
 }
 
+impl ScreenScratch {
+    /// Rounds the `count` vectors of `x`; false if there is one for which nothing could be proved.
+    pub(super) fn set_probes(&mut self, x: &[f32], count: usize, cols: usize) -> bool {
+        if self.probes.len() < count {
+            self.probes.resize_with(count, Probe::default);
+        }
+        let vectors = x.chunks_exact(x.len() / count);
+        self.probes.iter_mut().zip(vectors).all(|(probe, x)| probe.set(&x[..cols]))
+    }
+}
+
 /// How many estimates have to be looked at more closely, if `keep` is worth screening for.
-pub(super) fn guesses(keep: &Keep<'_>, rows: usize) -> Option<usize> {
+fn guesses(keep: &Keep<'_>, rows: usize) -> Option<usize> {
     let best = match keep.best {
         0 => return None,
         usize::MAX if keep.within < f32::INFINITY => 1,
@@ -61,7 +81,20 @@ pub(super) fn guesses(keep: &Keep<'_>, rows: usize) -> Option<usize> {
     (wanted <= rows / 16).then_some(wanted)
 }
 
-/// One row of logits, all that matter exact and the others −∞. `scratch.probe` is `x`, which is padded.
+/// Whether [`top_logits`] takes such a rule: it asks for few rows.
+pub(super) fn is_worth_it(keep: &Keep<'_>, rows: usize) -> bool {
+    guesses(keep, rows).is_some()
+}
+
+/// How many rows `keep` allows.
+fn allowed(keep: &Keep<'_>, rows: usize) -> usize {
+    let Some(words) = keep.allowed else { return rows };
+    let whole = rows / 32;
+    let rest = (32 * whole..rows).filter(|row| keep.allows(*row)).count();
+    words.iter().take(whole).map(|word| word.count_ones() as usize).sum::<usize>() + rest
+}
+
+/// Rows of logits, all that matter exact and the others −∞. `scratch` has the probes of the vectors in `x`, which are padded.
 #[allow(clippy::too_many_arguments, reason = "the operands of the operation and what runs it")]
 pub(super) fn top_logits(
     isa: &dyn Isa,
@@ -70,71 +103,160 @@ pub(super) fn top_logits(
     x: &[f32],
     table: TableRows<'_>,
     sketch: &Sketch,
-    keep: &Keep<'_>,
-    wanted: usize,
+    keeps: &[Keep<'_>],
     out: &mut [f32],
 ) -> HeadReads {
-    let rows = table.rows();
-    let ScreenScratch { probe, estimates, blocks, guesses } = scratch;
-    if estimates.len() < sketch.padded_rows() {
-        *estimates = Buffer::zeroed(sketch.padded_rows());
+    let (rows, padded) = (table.rows(), sketch.padded_rows());
+    let ScreenScratch { probes, estimates, blocks, guesses } = scratch;
+    let probes = &probes[..keeps.len()];
+    if estimates.len() < probes.len() * padded {
+        *estimates = Buffer::zeroed(probes.len() * padded);
     }
-    let estimates = &mut estimates[..sketch.padded_rows()];
-    let shards = ColumnShards::new([Some(Columns::new(estimates, sketch.padded_rows(), SCREEN_ROWS))], pool.threads());
+    let estimates = &mut estimates[..probes.len() * padded];
+    let mut reads = HeadReads::default();
+    // Where all rules allow few rows, nothing needs an estimate.
+    if !keeps.iter().all(|keep| few(keep, rows)) {
+        estimate(isa, pool, probes, sketch, keeps, estimates);
+        reads += HeadReads { screened: rows, bytes: sketch.coarse_bytes(), ..HeadReads::default() };
+    }
+    let vectors = x.chunks_exact(x.len() / keeps.len()).zip(probes);
+    let each = vectors.zip(keeps).zip(estimates.chunks_exact(padded)).zip(out.chunks_exact_mut(rows));
+    for ((((x, probe), keep), estimates), out) in each {
+        let row = Row { isa, pool, x, table, keep };
+        reads += if few(keep, rows) {
+            row.allowed_logits(guesses, out)
+        } else {
+            row.best_logits(probe, sketch, &estimates[..rows], blocks, guesses, out)
+        };
+    }
+    reads
+}
+
+/// Whether so few rows are allowed that their logits cost less than estimates of all.
+fn few(keep: &Keep<'_>, rows: usize) -> bool {
+    allowed(keep, rows) <= FEW.max(guesses(keep, rows).unwrap_or(0))
+}
+
+/// Estimates of all rows for all probes; −∞ for rows that are not allowed.
+fn estimate(isa: &dyn Isa, pool: &Pool, probes: &[Probe], sketch: &Sketch, keeps: &[Keep<'_>], estimates: &mut [f32]) {
+    let shards = Columns::new(estimates, sketch.padded_rows(), SCREEN_ROWS);
+    let shards = ColumnShards::new([Some(shards)], pool.threads());
     pool.run(&|worker| {
         while let Some(mut shard) = shards.next_share(worker) {
-            sketch.screen(isa, probe, shard.start(), shard.row_mut(0));
-        }
-    });
-
-    let (estimates, probe) = (&estimates[..rows], &*probe);
-    best_estimates(estimates, wanted, blocks, guesses);
-    let project = |row: usize, out: &mut f32| isa.project(table.slice(row, 1), x, std::slice::from_mut(out));
-    for_each_shard(pool, guesses, 8, &|_, guesses| {
-        guesses.iter_mut().for_each(|(logit, row)| project(*row as usize, logit));
-    });
-    let guessed = guesses.len();
-    let threshold = threshold(guesses, keep);
-
-    let slack = sketch.slack(probe);
-    let (refined, exact) = (AtomicUsize::new(0), AtomicUsize::new(guessed));
-    let shards = ColumnShards::new([Some(Columns::new(out, rows, REFINE_ROWS))], pool.threads());
-    pool.run(&|worker| {
-        while let Some(mut shard) = shards.next(worker) {
-            let start = shard.start();
-            let out = shard.row_mut(0);
-            let estimates = &estimates[start..][..out.len()];
-            let mut live = [0; REFINE_ROWS];
-            let count = sketch.survivors(&slack, start, estimates, threshold, &mut live);
-            let mut left = 0;
-            live[..AHEAD.min(count)].iter().for_each(|row| sketch.prefetch(isa, start + *row as usize));
-            for i in 0..count {
-                if let Some(row) = live[..count].get(i + AHEAD) {
-                    sketch.prefetch(isa, start + *row as usize);
+            let (start, len) = (shard.start(), shard.len());
+            // One vector's rows are one stream; several vectors' come from the nearest cache but for the first.
+            let piece = if probes.len() == 1 { len } else { SCREEN_ROWS };
+            for first in (0..len).step_by(piece) {
+                for (i, (probe, keep)) in probes.iter().zip(keeps).enumerate() {
+                    let estimates = &mut shard.row_mut(i)[first..len.min(first + piece)];
+                    sketch.screen(isa, probe, start + first, estimates);
+                    if keep.allowed.is_some() {
+                        let rows = estimates.iter_mut().zip(start + first..);
+                        rows.filter(|(_, row)| !keep.allows(*row))
+                            .for_each(|(estimate, _)| *estimate = f32::NEG_INFINITY);
+                    }
                 }
-                let row = live[i] as usize;
-                live[left] = live[i];
-                left += usize::from(sketch.survives(isa, probe, &slack, start + row, estimates[row], threshold));
             }
-            out.fill(f32::NEG_INFINITY);
-            if left > out.len() / 2 {
-                // Rows one after the other are faster together.
-                isa.project(table.slice(start, out.len()), x, out);
-                left = out.len();
-            } else {
-                live[..left].iter().for_each(|row| project(start + *row as usize, &mut out[*row as usize]));
-            }
-            // Relaxed: counts that are read when the region is over.
-            refined.fetch_add(count, Ordering::Relaxed);
-            exact.fetch_add(left, Ordering::Relaxed);
         }
     });
-    for row in keep.always {
-        project(*row as usize, &mut out[*row as usize]);
+}
+
+/// One row of logits, and what it takes to compute some of it.
+struct Row<'a> {
+    isa: &'a dyn Isa,
+    pool: &'a Pool,
+    x: &'a [f32],
+    table: TableRows<'a>,
+    keep: &'a Keep<'a>,
+}
+
+impl Row<'_> {
+    fn project(&self, row: usize, out: &mut f32) {
+        self.isa.project(self.table.slice(row, 1), self.x, std::slice::from_mut(out));
     }
-    let (refined, exact) = (refined.into_inner(), exact.into_inner() + keep.always.len());
-    let bytes = sketch.coarse_bytes() + refined * sketch.fine_bytes() + exact * (table.bytes().len() / rows);
-    HeadReads { screened: rows, refined, exact, bytes }
+
+    /// Replaces guesses by logits.
+    fn compute(&self, guesses: &mut [Guess]) {
+        for_each_shard(self.pool, guesses, 8, &|_, guesses| {
+            guesses.iter_mut().for_each(|(logit, row)| self.project(*row as usize, logit));
+        });
+    }
+
+    /// What was read: of all of these rows, the logits.
+    fn exact(&self, exact: usize) -> HeadReads {
+        let bytes = exact * (self.table.bytes().len() / self.table.rows());
+        HeadReads { exact, bytes, ..HeadReads::default() }
+    }
+
+    /// The logits of all rows that are allowed.
+    fn allowed_logits(&self, rows: &mut Vec<Guess>, out: &mut [f32]) -> HeadReads {
+        rows.clear();
+        rows.extend((0..out.len()).filter(|row| self.keep.allows(*row)).map(|row| (0.0, row as u32)));
+        rows.extend(self.keep.always.iter().map(|row| (0.0, *row)));
+        self.compute(rows);
+        out.fill(f32::NEG_INFINITY);
+        rows.iter().for_each(|(logit, row)| out[*row as usize] = *logit);
+        self.exact(rows.len())
+    }
+
+    /// The logits that can be among the best, by their estimates.
+    fn best_logits(
+        &self,
+        probe: &Probe,
+        sketch: &Sketch,
+        estimates: &[f32],
+        blocks: &mut Vec<f32>,
+        guesses: &mut Vec<Guess>,
+        out: &mut [f32],
+    ) -> HeadReads {
+        let Self { isa, pool, table, keep, .. } = *self;
+        let rows = estimates.len();
+        best_estimates(estimates, self::guesses(keep, rows).unwrap_or(rows), blocks, guesses);
+        self.compute(guesses);
+        let guessed = guesses.len();
+        let threshold = threshold(guesses, keep);
+
+        let slack = sketch.slack(probe);
+        let (refined, exact) = (AtomicUsize::new(0), AtomicUsize::new(guessed));
+        let shards = ColumnShards::new([Some(Columns::new(&mut *out, rows, REFINE_ROWS))], pool.threads());
+        pool.run(&|worker| {
+            while let Some(mut shard) = shards.next(worker) {
+                let start = shard.start();
+                let out = shard.row_mut(0);
+                let estimates = &estimates[start..][..out.len()];
+                let mut live = [0; REFINE_ROWS];
+                let count = sketch.survivors(&slack, start, estimates, threshold, &mut live);
+                let mut left = 0;
+                live[..AHEAD.min(count)].iter().for_each(|row| sketch.prefetch(isa, start + *row as usize));
+                for i in 0..count {
+                    if let Some(row) = live[..count].get(i + AHEAD) {
+                        sketch.prefetch(isa, start + *row as usize);
+                    }
+                    let row = live[i] as usize;
+                    live[left] = live[i];
+                    left += usize::from(sketch.survives(isa, probe, &slack, start + row, estimates[row], threshold));
+                }
+                out.fill(f32::NEG_INFINITY);
+                if left > out.len() / 2 {
+                    // Rows one after the other are faster together.
+                    isa.project(table.slice(start, out.len()), self.x, out);
+                    left = out.len();
+                } else {
+                    live[..left].iter().for_each(|row| self.project(start + *row as usize, &mut out[*row as usize]));
+                }
+                // Relaxed: counts that are read when the region is over.
+                refined.fetch_add(count, Ordering::Relaxed);
+                exact.fetch_add(left, Ordering::Relaxed);
+            }
+        });
+        for row in keep.always {
+            self.project(*row as usize, &mut out[*row as usize]);
+        }
+        let (refined, exact) = (refined.into_inner(), exact.into_inner() + keep.always.len());
+        let mut reads = self.exact(exact);
+        reads += HeadReads { refined, bytes: refined * sketch.fine_bytes(), ..HeadReads::default() };
+        reads
+    }
 }
 
 /// At least the `wanted` best estimates (or all there are), in any order.

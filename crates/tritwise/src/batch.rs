@@ -24,7 +24,8 @@ use crate::{Cancel, Error, Model, Sampling, Session, StopReason, Summary};
 /// Texts in flight, unless another number is asked for.
 const IN_FLIGHT: usize = 8;
 
-/// Rows of logits from which it is faster to read the whole head once for all than to screen it for each.
+/// Rows of logits from which the whole head is read once for all of them, rather than screened for each:
+/// screening reads about a third of it.
 const WHOLE_HEAD: usize = 4;
 
 /// An iterator over the completions of many prompts; see [`Model::complete`].

@@ -12,10 +12,10 @@ use tritwise_tokenizer::Special;
 use crate::model::Inner;
 use crate::{Cancel, Error, Generation, Sampling};
 
-/// Tokens evaluated by one forward call while a prompt is read: enough to use the CPU nearly fully, few
-/// enough that half a block of them, after which a [`Cancel`] is looked at, takes about as long as a
+/// Tokens evaluated by one forward call while a prompt is read: enough to use the CPU fully, few
+/// enough that half a block of them, after which a [`Cancel`] is looked at, takes no longer than a
 /// token does when decoding (docs/sessions.md has the figures). The cut changes no bit of the result.
-pub(crate) const PREFILL_CHUNK: usize = 128;
+pub(crate) const PREFILL_CHUNK: usize = 64;
 
 /// One text: its tokens, and the model's keys and values for them.
 ///

@@ -30,8 +30,10 @@ impl KvLayout {
         self.check(lines, pos, record);
         let (numbers, scales) = record.split_at_mut(2 * self.number_bytes() * self.head_dim());
         let bytes: &[u8] = lines.as_flattened();
-        for (number, place) in numbers.chunks_exact_mut(self.number_bytes()).zip(self.places(pos)) {
-            number.copy_from_slice(&bytes[place..][..number.len()]);
+        match self.kv() {
+            KvType::F16 => gather::<2>(bytes, self.places(pos), numbers),
+            KvType::F32 => gather::<4>(bytes, self.places(pos), numbers),
+            KvType::Int8 => gather::<1>(bytes, self.places(pos), numbers),
         }
         let all: &[f32] = cast_slice(&lines[self.key_lines() + self.value_lines()..]);
         for (scale, i) in scales.as_chunks_mut().0.iter_mut().zip([pos, self.positions() + pos]) {
@@ -52,8 +54,10 @@ impl KvLayout {
             return false;
         }
         let bytes = lines.as_flattened_mut();
-        for (number, place) in numbers.chunks_exact(self.number_bytes()).zip(self.places(pos)) {
-            bytes[place..][..number.len()].copy_from_slice(number);
+        match self.kv() {
+            KvType::F16 => scatter::<2>(numbers, self.places(pos), bytes),
+            KvType::F32 => scatter::<4>(numbers, self.places(pos), bytes),
+            KvType::Int8 => scatter::<1>(numbers, self.places(pos), bytes),
         }
         let all: &mut [f32] = cast_slice_mut(&mut lines[self.key_lines() + self.value_lines()..]);
         for (scale, i) in scales.as_chunks().0.iter().zip([pos, self.positions() + pos]) {
@@ -91,6 +95,20 @@ impl KvLayout {
             true => 2 * ((d / KV_BLOCK * (positions / 2) + pos / 2) * KV_BLOCK + d % KV_BLOCK) + pos % 2,
         };
         (0..head_dim).map(key).chain((0..head_dim).map(move |d| values + value(d)))
+    }
+}
+
+/// Numbers of `N` bytes from their places, one after the other.
+fn gather<const N: usize>(bytes: &[u8], places: impl Iterator<Item = usize>, numbers: &mut [u8]) {
+    for (number, place) in numbers.as_chunks_mut::<N>().0.iter_mut().zip(places) {
+        number.copy_from_slice(&bytes[place..place + N]);
+    }
+}
+
+/// Numbers of `N` bytes to their places.
+fn scatter<const N: usize>(numbers: &[u8], places: impl Iterator<Item = usize>, bytes: &mut [u8]) {
+    for (number, place) in numbers.as_chunks::<N>().0.iter().zip(places) {
+        bytes[place..place + N].copy_from_slice(number);
     }
 }
 

@@ -298,8 +298,8 @@ impl Model for Names<'_> {
     }
 }
 
-/// Names under which published models end a turn or a text: of control tokens, and of added ones, as which files mistype
-/// them. In a piece of ordinary text such a name is text: `</s>` closes a tag of HTML.
+/// Names under which published models end a turn or a text: of control tokens, and of added ones, as which some files
+/// type them.
 pub(crate) const END_NAMES: [&str; 11] = [
     "<|eot_id|>",
     "<|im_end|>",

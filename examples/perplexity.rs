@@ -15,6 +15,10 @@ use tritwise::tokenizer::{Special, Tokenizer};
 /// predicted from those before it. Bits per byte are the summed negative
 /// log-likelihood over the bytes of the predicted tokens, so that models with
 /// different vocabularies can be compared.
+///
+/// The standard error is that of the mean over the predicted tokens, s/√n with the tokens' standard deviation s,
+/// as if they were drawn one by one. Tokens of one text resemble each other, so it says
+/// how far another text of this kind may be off at least.
 #[derive(Debug, Parser)]
 #[command(verbatim_doc_comment)]
 struct Args {
@@ -49,31 +53,41 @@ fn run(args: &Args) -> Result {
 
     let windows = ids.chunks(ctx).filter(|w| w.len() > 1).take(args.windows.unwrap_or(usize::MAX));
     let bar = bar("scoring", windows.clone().count() as u64);
-    let (mut nll, mut tokens, mut bytes) = (0.0f64, 0usize, 0usize);
+    let (mut nll, mut bytes) = (Vec::new(), 0usize);
     for window in windows {
-        nll += model.negative_log_likelihood(window)?.iter().sum::<f64>();
-        tokens += window.len() - 1;
+        nll.extend(model.negative_log_likelihood(window)?);
         bytes += window[1..].iter().map(|&id| length(tokenizer, id)).sum::<usize>();
         bar.inc(1);
     }
     bar.finish_and_clear();
-    if tokens == 0 {
+    if nll.is_empty() {
         return Err("the text is too short to predict anything".into());
     }
 
-    let per_token = nll / tokens as f64;
-    let bits_per_byte = nll / std::f64::consts::LN_2 / bytes as f64;
+    let tokens = nll.len();
+    let sum: f64 = nll.iter().sum();
+    let per_token = sum / tokens as f64;
+    let bits_per_byte = sum / std::f64::consts::LN_2 / bytes as f64;
+    // One token has no spread: none is claimed.
+    let variance = nll.iter().map(|x| (x - per_token).powi(2)).sum::<f64>() / (tokens as f64 - 1.0);
+    let error = (variance / tokens as f64).sqrt();
+    let perplexity = per_token.exp();
     if args.json {
         print_json(&json!({
             "tokens": tokens,
             "bytes": bytes,
             "nll_per_token": per_token,
-            "perplexity": per_token.exp(),
+            "standard_error": error,
+            "perplexity": perplexity,
             "bits_per_byte": bits_per_byte,
         }));
     } else {
         println!("{tokens} tokens, {bytes} bytes, windows of {ctx}");
-        println!("{per_token:.4} nats per token, perplexity {:.3}, {bits_per_byte:.4} bits per byte", per_token.exp());
+        // d e^x = e^x dx
+        let spread = perplexity * error;
+        println!(
+            "{per_token:.4} ± {error:.4} nats per token, perplexity {perplexity:.3} ± {spread:.3}, {bits_per_byte:.4} bits per byte"
+        );
     }
     Ok(())
 }

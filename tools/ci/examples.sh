@@ -27,6 +27,17 @@ json() { python3 -c "import json,sys; o=json.loads(sys.stdin.read()); missing=se
 generate --json | json text prompt_tokens tokens tokens_per_s isa threads stop_reason
 "$bin/tokenize" --text "The king's daughter" --json | json ids
 "$bin/perplexity" --file "$out/reference" --json | json tokens bytes nll_per_token perplexity bits_per_byte
+"$bin/perplexity" --file "$out/reference" --json | json standard_error
+printf '{"prompt": "The old king", "id": %s}\n' 1 2 3 4 5 >"$out/prompts"
+for texts in 1 3; do
+    "$bin/complete" "$out/prompts" "$out/completions-$texts" -n 16 --in-flight "$texts" --json |
+        json prompts failed prompt_tokens tokens seconds tokens_per_s in_flight
+    sort "$out/completions-$texts" -o "$out/completions-$texts"
+done
+cmp "$out/completions-1" "$out/completions-3"
+[ "$(wc -l <"$out/completions-3")" = 5 ]
+"$bin/embed_in_app" >"$out/stories"
+grep -q '^\[max_tokens\] The old king' "$out/stories"
 "$bin/logits" --tokens 1,2,3 --out "$out/logits"
 "$bin/inspect" >"$out/inspect"
 grep -q bitnet-b1.58 "$out/inspect"

@@ -21,7 +21,7 @@ ALLOWED = {
     },
     "tritwise-model": {"thiserror", "tritwise-kernels", "tritwise-tensor"},
     "tritwise": {
-        "thiserror", "tritwise-kernels", "tritwise-loader", "tritwise-model",
+        "sha2", "thiserror", "tritwise-kernels", "tritwise-loader", "tritwise-model",
         "tritwise-sampling", "tritwise-tensor", "tritwise-tokenizer",
     },
 }

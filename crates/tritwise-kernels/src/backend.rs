@@ -70,6 +70,17 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// An independent copy of a cache's first `positions` positions, with the same capacity.
     fn fork(&self, cache: &Self::Cache, positions: usize) -> Self::Cache;
 
+    /// Bytes of the record of one position of `cache`: its keys and values in a form that depends on nothing
+    /// but the model's shape and the type of the numbers, to be kept in files.
+    fn record_bytes(&self, cache: &Self::Cache) -> usize;
+
+    /// Writes the keys and values of `position` to `record`.
+    fn read_record(&self, cache: &Self::Cache, position: usize, record: &mut [u8]);
+
+    /// Makes `record` the keys and values of `position`; whether it is one that [`read_record`](Self::read_record)
+    /// can have written. If not, what the position holds is lost.
+    fn write_record(&self, cache: &mut Self::Cache, position: usize, record: &[u8]) -> bool;
+
     /// Bytes of memory that multiplying with `matrix` reads.
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> usize;
 

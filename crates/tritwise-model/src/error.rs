@@ -52,6 +52,12 @@ pub enum Error {
         /// Tokens of the turn.
         tokens: usize,
     },
+    /// Keys and values that no model writes.
+    #[error("the record of token {index} is not one of keys and values: what it was read from is damaged")]
+    Record {
+        /// The token's index in its sequence.
+        index: usize,
+    },
     /// A turn without tokens.
     #[error("a turn needs at least one token")]
     Empty,

@@ -115,12 +115,29 @@ impl<B: Backend> Model<B> {
     /// An empty batch, a turn without tokens, a token outside the vocabulary (also one that
     /// [`Keep::always`] names), or a sequence without room. No sequence has then been changed.
     pub fn forward<'w>(&self, workspace: &'w mut Workspace<B>, batch: &mut [Turn<'_, B>]) -> Result<Logits<'w>, Error> {
-        self.blocks(workspace, batch)?;
+        let logits = self.forward_unless(workspace, batch, &|| false)?;
+        Ok(logits.expect("nothing stops it"))
+    }
+
+    /// As [`forward`](Self::forward), but gives up with `None` if `stop` says so. It is asked before
+    /// each half of a block; no sequence has then been changed.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_unless<'w>(
+        &self,
+        workspace: &'w mut Workspace<B>,
+        batch: &mut [Turn<'_, B>],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Logits<'w>>, Error> {
+        if !self.blocks(workspace, batch, stop)? {
+            return Ok(None);
+        }
         let reads = self.logits(workspace, batch);
         for turn in batch {
             turn.sequence.advance(turn.tokens.len());
         }
-        Ok(Logits { data: &workspace.logits, vocab: self.config.vocab, reads })
+        Ok(Some(Logits { data: &workspace.logits, vocab: self.config.vocab, reads }))
     }
 
     /// Evaluates the tokens of every turn and returns, in place of the logits they want, what the head would
@@ -134,7 +151,7 @@ impl<B: Backend> Model<B> {
         workspace: &'w mut Workspace<B>,
         batch: &mut [Turn<'_, B>],
     ) -> Result<std::slice::ChunksExact<'w, f32>, Error> {
-        self.blocks(workspace, batch)?;
+        self.blocks(workspace, batch, &|| false)?;
         let Workspace { x, wanted, hidden, .. } = workspace;
         hidden.resize(wanted.len() * self.config.hidden, 0.0);
         self.backend.hidden(x, wanted, &self.output_norm, hidden);
@@ -144,16 +161,27 @@ impl<B: Backend> Model<B> {
         Ok(hidden.chunks_exact(self.config.hidden))
     }
 
-    /// Everything between tokens and the last norm.
-    fn blocks(&self, workspace: &mut Workspace<B>, batch: &mut [Turn<'_, B>]) -> Result<(), Error> {
+    /// Everything between tokens and the last norm; whether it came to the end, and `stop` did not end it before.
+    fn blocks(
+        &self,
+        workspace: &mut Workspace<B>,
+        batch: &mut [Turn<'_, B>],
+        stop: &dyn Fn() -> bool,
+    ) -> Result<bool, Error> {
         self.check_batch(batch)?;
         gather(workspace, batch);
         self.backend.embed(&self.embedding, &workspace.tokens, self.config.embedding_scale, &mut workspace.x);
         for (index, layer) in self.layers.iter().enumerate() {
+            if stop() {
+                return Ok(false);
+            }
             self.attention(index, layer, workspace, batch);
+            if stop() {
+                return Ok(false);
+            }
             self.feed_forward(layer, workspace);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The wanted rows of logits. Those of which all logits are wanted share one pass over the head with

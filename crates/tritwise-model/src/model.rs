@@ -143,6 +143,15 @@ impl<B: Backend> Model<B> {
         Sequence::new(self.backend.cache(&self.config, capacity), capacity)
     }
 
+    /// An empty sequence in `cache`, which the [backend](Self::backend) made for `capacity` positions of this model.
+    ///
+    /// # Panics
+    /// The capacity is more than the [`context`](Self::context).
+    pub fn sequence_in(&self, cache: B::Cache, capacity: usize) -> Sequence<B> {
+        assert!(capacity <= self.context, "{capacity} positions of {}", self.context);
+        Sequence::new(cache, capacity)
+    }
+
     /// Scratch for [`forward`](Self::forward).
     pub fn workspace(&self) -> Workspace<B> {
         Workspace::new(&self.backend, &self.config)

@@ -235,7 +235,8 @@ pub(crate) fn control(vocab: &GgufVocab, kinds: &[Kind], add_bos: bool) -> Resul
         }
     }
     let named = vocab.tokens.iter().zip(kinds).zip(0u32..);
-    let named = named.filter(|((text, kind), _)| **kind == Kind::Special && END_NAMES.contains(&text.as_str()));
+    let named = named
+        .filter(|((text, kind), _)| matches!(kind, Kind::Special | Kind::Added) && END_NAMES.contains(&text.as_str()));
     let mut eog: Vec<u32> = named.map(|(_, id)| id).chain(vocab.eos).chain(vocab.eot).chain(vocab.eom).collect();
     eog.sort_unstable();
     eog.dedup();

@@ -330,7 +330,7 @@ fn control(vocabulary: &Vocabulary, special: &SpecialTokens, template: &Template
         return Err(Error::NoSuchToken { role: "eos" });
     }
     let named = END_NAMES.iter().filter_map(|name| vocabulary.id(name));
-    let named = named.filter(|&id| vocabulary.kind(id) == Kind::Special);
+    let named = named.filter(|&id| matches!(vocabulary.kind(id), Kind::Special | Kind::Added));
     let mut eog: Vec<u32> = named.chain(ends).chain(eos).collect();
     eog.sort_unstable();
     eog.dedup();

@@ -298,7 +298,8 @@ impl Model for Names<'_> {
     }
 }
 
-/// Names under which published models end a turn or a text.
+/// Names under which published models end a turn or a text: of control tokens, and of added ones, as which some files
+/// type them.
 pub(crate) const END_NAMES: [&str; 11] = [
     "<|eot_id|>",
     "<|im_end|>",

@@ -188,6 +188,14 @@ fn generation_ends_at_every_kind_of_end() {
     let vocab = GgufVocab { eot: Some(5), eom: Some(6), ..fixture.gguf.clone() };
     let more = Tokenizer::from_gguf(GgufVocab { pre: Some("gpt-2".into()), ..vocab }).unwrap();
     assert_eq!(more.eog(), [5, 6, id("<|end|>"), id("<|eot_id|>")]);
+    // Mistyped as text (1) that no merge makes, or as an added token (4), it still ends a turn.
+    for kind in [1, 4] {
+        let mut vocab = fixture.gguf.clone();
+        let eot = id("<|eot_id|>");
+        (vocab.token_types[eot as usize], vocab.eos, vocab.eot, vocab.eom) = (kind, None, None, None);
+        vocab.pre = Some("gpt-2".into());
+        assert!(Tokenizer::from_gguf(vocab).unwrap().is_eog(eot), "type {kind}");
+    }
 }
 
 /// Microsoft's BitNet b1.58-2B-4T file: Llama 3's vocabulary, no `pre`, control tokens typed as text.

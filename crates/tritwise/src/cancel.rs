@@ -1,25 +1,67 @@
-//! Stopping a generation from another thread.
+//! Stopping a generation: from another thread, or at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-/// A flag that ends generations; clones share it.
+use crate::StopReason;
+
+/// What ends generations before their time: a flag that any thread may set, and a deadline.
+///
+/// Clones share the flag. Both are looked at between tokens and, while a prompt is read, twice in every
+/// block of the graph, so that a long prompt does not hold a generation up (docs/sessions.md has figures).
+///
+/// ```
+/// use std::time::Duration;
+/// use tritwise::Cancel;
+///
+/// let cancel = Cancel::new().after(Duration::from_secs(10));
+/// let elsewhere = cancel.clone();
+/// std::thread::spawn(move || elsewhere.cancel()).join().unwrap();
+/// assert!(cancel.is_cancelled());
+/// ```
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    flag: Arc<AtomicBool>,
+    deadline: Option<Instant>,
+}
 
 impl Cancel {
-    /// A flag that is not set.
+    /// A flag that is not set, and no deadline.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// The same flag, with a deadline: generations end at `deadline`, or at an earlier one given before.
+    pub fn at(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(self.deadline.map_or(deadline, |old| old.min(deadline)));
+        self
+    }
+
+    /// As [`at`](Self::at), `time` from now.
+    pub fn after(self, time: Duration) -> Self {
+        match Instant::now().checked_add(time) {
+            Some(deadline) => self.at(deadline),
+            // Later than the clock can tell is never.
+            None => self,
+        }
+    }
+
     /// Ends every generation that watches this flag, within one token.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.flag.store(true, Ordering::Relaxed);
     }
 
     /// Whether [`cancel`](Self::cancel) was called.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.flag.load(Ordering::Relaxed)
+    }
+
+    /// Why what watches this should end now, if it should.
+    pub(crate) fn reason(&self) -> Option<StopReason> {
+        if self.is_cancelled() {
+            return Some(StopReason::Cancelled);
+        }
+        self.deadline.filter(|deadline| Instant::now() >= *deadline).map(|_| StopReason::Deadline)
     }
 }

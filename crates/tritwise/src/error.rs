@@ -1,5 +1,11 @@
 //! Everything that can go wrong, in sentences a person can act on.
 
+use std::io;
+
+use tritwise_kernels::cpu::KvType;
+
+use crate::Fingerprint;
+
 /// Why the facade could not do what was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,4 +56,82 @@ pub enum Error {
         /// Tokens the session can hold.
         capacity: usize,
     },
+    /// A session could not be written.
+    #[error("{file}: {source}; the session was not saved")]
+    Save {
+        /// The file, or what stands for it.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A saved session was refused. The one that was to hold it stays as it was.
+    #[error("{file}: {reason}")]
+    Restore {
+        /// The file, or what stands for it.
+        file: String,
+        /// Why.
+        reason: RestoreError,
+    },
+}
+
+/// Why a saved session was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// It could not be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// It ends too early.
+    #[error("ends before the session does: it was cut short, so read the text anew or save it again")]
+    Truncated,
+    /// Something other than a session.
+    #[error("is not a saved session")]
+    NotASession,
+    /// Another version of the format.
+    #[error(
+        "is a session in version {found} of the format, and this program reads version {known}: read the text anew"
+    )]
+    Version {
+        /// The file's.
+        found: u32,
+        /// This program's.
+        known: u32,
+    },
+    /// Another model's session.
+    #[error("is a session of model {found}, and this is {model}: open the model that it was saved with")]
+    Model {
+        /// The file's.
+        found: Fingerprint,
+        /// This one's.
+        model: Fingerprint,
+    },
+    /// Keys and values of another type.
+    #[error("holds keys and values as {found}, and this session as {session:?}: make one with Model::session_with")]
+    KvType {
+        /// The file's.
+        found: String,
+        /// This session's.
+        session: KvType,
+    },
+    /// Keys and values that were computed in another way.
+    #[error(
+        "holds keys and values of inputs that were {}: open the model {} exact inputs",
+        if *.exact { "not rounded" } else { "rounded" },
+        if *.exact { "with" } else { "without" }
+    )]
+    ExactInputs {
+        /// Whether the file's are those of [`exact_inputs`](crate::ModelBuilder::exact_inputs).
+        exact: bool,
+    },
+    /// More tokens than the session has room for.
+    #[error("holds {tokens} tokens, and this session has room for {capacity}: open the model with a larger context")]
+    TooLong {
+        /// The file's.
+        tokens: u64,
+        /// This session's.
+        capacity: usize,
+    },
+    /// The checksum does not fit, or what no program writes.
+    #[error("is damaged: {0}; read the text anew or save it again")]
+    Damaged(String),
 }

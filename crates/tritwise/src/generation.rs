@@ -1,12 +1,9 @@
 //! Text as it is made.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tritwise_sampling::Sampler;
-use tritwise_tokenizer::{Special, StopStrings, Utf8Stream};
-
+use crate::writer::Writer;
 use crate::{Cancel, Error, Sampling, Session};
 
 /// An iterator over pieces of text, in whole characters.
@@ -18,16 +15,9 @@ use crate::{Cancel, Error, Sampling, Session};
 #[derive(Debug)]
 pub struct Generation<'s> {
     session: &'s mut Session,
-    sampler: Sampler,
-    sampling: Sampling,
+    writer: Writer,
     cancel: Cancel,
-    utf8: Utf8Stream,
-    stops: StopStrings,
-    /// Bytes of the tokens made, and of the text released.
-    made: usize,
-    released: usize,
-    summary: Summary,
-    ended: bool,
+    failed: bool,
 }
 
 /// Some newly made text; never ends inside a character.
@@ -50,6 +40,9 @@ pub struct Summary {
     pub tokens: usize,
     /// Time spent making the tokens after the first.
     pub time: Duration,
+    /// How often the session was full and dropped part of its text ([`Overflow::Shift`](crate::Overflow::Shift)).
+    /// The rest was then read again, in the time of the next token.
+    pub shifts: usize,
     /// Why it ended; `None` while it has not.
     pub stop_reason: Option<StopReason>,
 }
@@ -69,115 +62,33 @@ pub enum StopReason {
     ContextFull,
     /// [`Cancel::cancel`] was called.
     Cancelled,
+    /// The deadline of its [`Cancel`] has come.
+    Deadline,
 }
 
 impl<'s> Generation<'s> {
     pub(crate) fn new(session: &'s mut Session, sampling: &Sampling, cancel: Cancel) -> Result<Self, Error> {
-        session.model().tokenizer()?;
-        let sampler = sampling.sampler(session.tokens())?;
-        let summary = Summary {
-            prompt_tokens: session.pending(),
-            prompt_time: Duration::ZERO,
-            tokens: 0,
-            time: Duration::ZERO,
-            stop_reason: None,
-        };
-        Ok(Self {
-            session,
-            sampler,
-            sampling: sampling.clone(),
-            cancel,
-            utf8: Utf8Stream::new(),
-            stops: StopStrings::new(&sampling.stops)?,
-            made: 0,
-            released: 0,
-            summary,
-            ended: false,
-        })
+        let writer = Writer::new(session, sampling)?;
+        Ok(Self { session, writer, cancel, failed: false })
     }
 
     /// What has been done so far.
     pub fn summary(&self) -> &Summary {
-        &self.summary
+        &self.writer.summary
     }
 
     /// Makes one token. Returns the text that it releases, which may be empty.
     fn step(&mut self) -> Result<String, Error> {
-        if self.summary.tokens >= self.sampling.max_tokens {
-            return Ok(self.end(StopReason::MaxTokens));
-        }
-        if self.session.is_full() {
-            return Ok(self.end(StopReason::ContextFull));
+        if let Some(reason) = self.writer.limit(self.session) {
+            return Ok(self.writer.end(reason));
         }
         let start = Instant::now();
-        let Some(logits) = self.session.next_logits(&self.sampling, &self.cancel)? else {
-            return Ok(self.end(StopReason::Cancelled));
+        let Some(logits) = self.session.next_logits(self.writer.wanted(), &self.cancel)? else {
+            return Ok(self.writer.end(self.cancel.reason().unwrap_or(StopReason::Cancelled)));
         };
-        let token = self.sampler.sample(logits)?;
-        self.sampler.accept(token);
-        self.session.append(token);
-        let elapsed = start.elapsed();
-        if self.summary.tokens == 0 {
-            self.summary.prompt_time = elapsed;
-        } else {
-            self.summary.time += elapsed;
-        }
-        self.summary.tokens += 1;
-
-        let tokenizer = self.session.model().tokenizer()?;
-        if tokenizer.is_eog(token) {
-            return Ok(self.end(StopReason::End));
-        }
-        let bytes = tokenizer.token_bytes(token);
-        self.made += bytes.len();
-        let (mut whole, mut text) = (String::new(), String::new());
-        self.utf8.push(bytes, &mut whole);
-        let stop = self.stops.push(&whole, &mut text);
-        self.released += text.len();
-        if let Some(stop) = stop {
-            self.stopped_at(stop);
-            self.take_back(self.made.saturating_sub(self.released))?;
-        }
-        Ok(text)
-    }
-
-    /// Ends the generation and releases the text that was held back.
-    fn end(&mut self, reason: StopReason) -> String {
-        let (mut whole, mut text) = (String::new(), String::new());
-        self.utf8.finish(&mut whole);
-        match self.stops.push(&whole, &mut text) {
-            Some(stop) => self.stopped_at(stop),
-            None => {
-                self.stops.finish(&mut text);
-                self.ended = true;
-                self.summary.stop_reason = Some(reason);
-            }
-        }
-        text
-    }
-
-    fn stopped_at(&mut self, stop: usize) {
-        self.ended = true;
-        self.summary.stop_reason = Some(StopReason::Stop(self.stops.stops()[stop].clone()));
-    }
-
-    /// Takes `excess` bytes off the session's end, so that its text is what
-    /// was released and not the stop string too.
-    ///
-    /// A token that is only partly wanted is replaced by tokens for that part.
-    fn take_back(&mut self, mut excess: usize) -> Result<(), Error> {
-        let model = Arc::clone(self.session.model());
-        let tokenizer = model.tokenizer()?;
-        while let Some(&last) = self.session.tokens().last().filter(|_| excess > 0) {
-            let bytes = tokenizer.token_bytes(last);
-            self.session.truncate(self.session.tokens().len() - 1);
-            if let Some(wanted) = bytes.len().checked_sub(excess).filter(|&wanted| wanted > 0) {
-                let part = String::from_utf8_lossy(&bytes[..wanted]);
-                tokenizer.encode(&part, Special::Text)?.into_iter().for_each(|id| self.session.append(id));
-            }
-            excess = excess.saturating_sub(bytes.len());
-        }
-        Ok(())
+        let token = self.writer.choose(logits)?;
+        self.writer.took(start.elapsed());
+        self.writer.write(self.session, token)
     }
 }
 
@@ -185,12 +96,12 @@ impl Iterator for Generation<'_> {
     type Item = Result<Piece, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while !self.ended {
+        while !self.writer.ended() && !self.failed {
             match self.step() {
                 Ok(text) if text.is_empty() => {}
                 Ok(text) => return Some(Ok(Piece { text })),
                 Err(error) => {
-                    self.ended = true;
+                    self.failed = true;
                     return Some(Err(error));
                 }
             }
@@ -200,6 +111,12 @@ impl Iterator for Generation<'_> {
 }
 
 impl Summary {
+    /// Of a generation that has not begun, after `prompt_tokens` that were not evaluated.
+    pub(crate) fn new(prompt_tokens: usize) -> Self {
+        let (prompt_time, time) = (Duration::ZERO, Duration::ZERO);
+        Self { prompt_tokens, prompt_time, tokens: 0, time, shifts: 0, stop_reason: None }
+    }
+
     /// Decoding speed: tokens after the first, per second. Zero if there were none.
     pub fn tokens_per_second(&self) -> f64 {
         rate(self.tokens.saturating_sub(1), self.time)
@@ -216,7 +133,7 @@ fn rate(count: usize, time: Duration) -> f64 {
 }
 
 impl StopReason {
-    /// A short name for programs: `end`, `stop`, `max_tokens`, `context_full`, `cancelled`.
+    /// A short name for programs: `end`, `stop`, `max_tokens`, `context_full`, `cancelled`, `deadline`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::End => "end",
@@ -224,6 +141,7 @@ impl StopReason {
             Self::MaxTokens => "max_tokens",
             Self::ContextFull => "context_full",
             Self::Cancelled => "cancelled",
+            Self::Deadline => "deadline",
         }
     }
 }

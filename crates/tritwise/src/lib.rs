@@ -16,8 +16,8 @@
 //! [`Model`] is a checkpoint ready to run: shared, immutable, opened from a
 //! GGUF file or a Hugging Face folder, or refused with the reason. [`Session`]
 //! is one text in progress. [`Generation`] is an iterator over new text;
-//! dropping it, or setting a [`Cancel`] from another thread, stops it. [`Model::embed`]
-//! makes vectors of texts.
+//! dropping it, or setting a [`Cancel`] from another thread, stops it. [`Model::complete`]
+//! continues many texts at once, and [`Model::embed`] makes vectors of texts.
 //!
 //! A text's logits have the same bits on every instruction set, with every
 //! number of threads, and however the prompt is cut; with the same seed the
@@ -30,21 +30,26 @@
 //! its own. The crates underneath can be used alone and are re-exported here.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod cancel;
 mod embedding;
 mod error;
+mod fingerprint;
 mod generation;
 mod model;
 mod sampling;
 mod score;
 mod session;
+mod writer;
 
+pub use batch::{Completion, Completions};
 pub use cancel::Cancel;
-pub use error::Error;
+pub use error::{Error, RestoreError};
+pub use fingerprint::Fingerprint;
 pub use generation::{Generation, Piece, StopReason, Summary};
 pub use model::{Model, ModelBuilder};
 pub use sampling::Sampling;
-pub use session::Session;
+pub use session::{Overflow, Session};
 pub use tritwise_kernels::cpu::{HeadMode, KvType};
 #[cfg(feature = "download")]
 pub use tritwise_loader::download;

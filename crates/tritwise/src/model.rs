@@ -14,7 +14,8 @@ use tritwise_model::Progress;
 use tritwise_tensor::{Activation, Checkpoint, Config, I2sLayout, Inputs};
 use tritwise_tokenizer::Tokenizer;
 
-use crate::{Error, Session};
+use crate::fingerprint::Observed;
+use crate::{Error, Fingerprint, Session};
 
 /// The longest context that is set up unless another is asked for.
 const DEFAULT_CONTEXT: usize = 8192;
@@ -33,6 +34,7 @@ pub(crate) struct Inner {
     name: String,
     pub(crate) network: tritwise_model::Model<CpuBackend>,
     tokenizer: Option<Tokenizer>,
+    pub(crate) fingerprint: Fingerprint,
     load_time: Duration,
     #[cfg(feature = "download")]
     fetched: Option<Fetched>,
@@ -56,7 +58,17 @@ impl Model {
 
     /// An empty session with the model's whole context.
     pub fn session(&self) -> Session {
-        Session::new(Arc::clone(&self.inner))
+        self.session_with(self.network().backend().kv_type())
+    }
+
+    /// An empty session that keeps its keys and values as `kv`, whatever the model's other sessions do.
+    pub fn session_with(&self, kv: KvType) -> Session {
+        Session::new(Arc::clone(&self.inner), kv)
+    }
+
+    /// What [saved sessions](Session::save) name this model by.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.inner.fingerprint
     }
 
     /// The hyperparameters.
@@ -301,11 +313,14 @@ impl ModelBuilder {
         }
         let context = self.context.unwrap_or(source.config().context.min(DEFAULT_CONTEXT));
         let mut progress = self.progress.unwrap_or_else(|| Box::new(|_| {}));
-        let network = tritwise_model::Model::load(cpu.build()?, source, context, &mut *progress)?;
+        let observed = Observed::new(source);
+        let network = tritwise_model::Model::load(cpu.build()?, &observed, context, &mut *progress)?;
+        let tokenizer = source.tokenizer()?;
         let inner = Inner {
             name: source.name().to_owned(),
             network,
-            tokenizer: source.tokenizer()?,
+            fingerprint: observed.fingerprint(tokenizer.as_ref()),
+            tokenizer,
             load_time: start.elapsed(),
             #[cfg(feature = "download")]
             fetched: self.fetched,

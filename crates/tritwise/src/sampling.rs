@@ -96,6 +96,12 @@ impl Sampling {
         Ok(sampler)
     }
 
+    /// The same for text `index` of a batch, whose seed is `index` further.
+    pub(crate) fn nth(&self, index: u64) -> Self {
+        let seed = self.params.seed.wrapping_add(index);
+        self.clone().seed(seed)
+    }
+
     /// Which logits the stages of [`Params`] can tell from −∞, after `history`.
     ///
     /// They are, in this order: repetition penalty, top-k, top-p, min-p, temperature. The penalty changes

@@ -1,24 +1,30 @@
 //! One text in progress.
 
+mod saved;
+
 use std::sync::Arc;
 
 use tritwise_kernels::CpuBackend;
+use tritwise_kernels::cpu::KvType;
 use tritwise_model::{Logits, Sequence, Turn, Wanted, Workspace};
 use tritwise_tokenizer::Special;
 
 use crate::model::Inner;
 use crate::{Cancel, Error, Generation, Sampling};
 
-/// Tokens evaluated by one forward call while a prompt is read: large enough
-/// to use the CPU fully, small enough that cancelling is prompt and scratch
-/// memory stays modest. The cut changes no bit of the result.
-const PREFILL_CHUNK: usize = 512;
+/// Tokens evaluated by one forward call while a prompt is read: enough to use the CPU fully, few
+/// enough that half a block of them, after which a [`Cancel`] is looked at, takes no longer than a
+/// token does when decoding (docs/sessions.md has the figures). The cut changes no bit of the result.
+pub(crate) const PREFILL_CHUNK: usize = 64;
 
 /// One text: its tokens, and the model's keys and values for them.
 ///
 /// Text is added with [`push`](Self::push) and by [`generate`](Self::generate).
 /// Nothing is computed until logits are needed, so pushing is cheap.
 /// A session owns its memory and shares the model's; use one per thread.
+///
+/// Whatever ends a generation early (dropping it, a [`Cancel`], a panic of whoever consumes it), the session holds a
+/// text whose evaluated part is known, and goes on from there as if nothing had happened.
 #[derive(Debug)]
 pub struct Session {
     model: Arc<Inner>,
@@ -26,13 +32,54 @@ pub struct Session {
     tokens: Vec<u32>,
     sequence: Sequence<CpuBackend>,
     workspace: Workspace<CpuBackend>,
+    overflow: Overflow,
+    shifts: usize,
+}
+
+/// What happens when a session is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overflow {
+    /// A generation ends with [`StopReason::ContextFull`](crate::StopReason::ContextFull), and more text is refused.
+    #[default]
+    Stop,
+    /// The text loses its middle: the first `keep` tokens stay, and of the others the most recent ones, half of what there
+    /// is room for (fewer, if new text needs more). These are then evaluated again, at their new
+    /// positions, so that logits are those of the tokens that were kept, to the bit. Moving old keys and values
+    /// instead would be cheaper and wrong: in all layers but the first they were made of what is dropped.
+    Shift {
+        /// Tokens at the beginning that are never dropped: at least the beginning-of-text token, where
+        /// the model has one, better a whole system prompt.
+        keep: usize,
+    },
 }
 
 impl Session {
-    pub(crate) fn new(model: Arc<Inner>) -> Self {
-        let sequence = model.network.sequence(model.network.context());
-        let workspace = model.network.workspace();
-        Self { model, tokens: Vec::new(), sequence, workspace }
+    pub(crate) fn new(model: Arc<Inner>, kv: KvType) -> Self {
+        let network = &model.network;
+        let capacity = network.context();
+        let sequence = network.sequence_in(network.backend().cache_of(network.config(), capacity, kv), capacity);
+        let workspace = network.workspace();
+        Self { model, tokens: Vec::new(), sequence, workspace, overflow: Overflow::Stop, shifts: 0 }
+    }
+
+    /// What to do when the session is full, from now on.
+    pub fn on_overflow(&mut self, overflow: Overflow) {
+        self.overflow = overflow;
+    }
+
+    /// What happens when the session is full.
+    pub fn overflow(&self) -> Overflow {
+        self.overflow
+    }
+
+    /// How often [`Overflow::Shift`] has dropped text of this session.
+    pub fn shifts(&self) -> usize {
+        self.shifts
+    }
+
+    /// How keys and values are kept.
+    pub fn kv_type(&self) -> KvType {
+        self.sequence.cache().kv_type()
     }
 
     /// Adds text. An empty session begins with the model's beginning-of-text
@@ -40,7 +87,7 @@ impl Session {
     /// as control tokens; see [`push_plain`](Self::push_plain) for text from strangers.
     ///
     /// # Errors
-    /// The checkpoint has no tokenizer, or the context is full.
+    /// The checkpoint has no tokenizer, or the context is full and [`Overflow`] has nothing to drop.
     pub fn push(&mut self, text: &str) -> Result<(), Error> {
         self.push_text(text, Special::Parse)
     }
@@ -48,21 +95,27 @@ impl Session {
     /// Adds text in which control tokens have no power: `<|eot_id|>` is nine characters.
     ///
     /// # Errors
-    /// The checkpoint has no tokenizer, or the context is full.
+    /// The checkpoint has no tokenizer, or the context is full and [`Overflow`] has nothing to drop.
     pub fn push_plain(&mut self, text: &str) -> Result<(), Error> {
         self.push_text(text, Special::Text)
     }
 
     fn push_text(&mut self, text: &str, special: Special) -> Result<(), Error> {
-        let model = Arc::clone(&self.model);
-        let tokenizer = model.tokenizer()?;
-        let ids = tokenizer.encode(text, special)?;
-        let bos = tokenizer.bos().filter(|_| self.tokens.is_empty() && tokenizer.add_bos());
-        let bos = bos.filter(|bos| ids.first() != Some(bos));
-        self.room_for(ids.len() + usize::from(bos.is_some()))?;
-        self.tokens.extend(bos);
+        let ids = self.encode(text, special, self.tokens.is_empty())?;
+        self.make_room(ids.len())?;
         self.tokens.extend(ids);
         Ok(())
+    }
+
+    /// The tokens of `text`, behind the one that begins a text if they are the `first`.
+    fn encode(&self, text: &str, special: Special, first: bool) -> Result<Vec<u32>, Error> {
+        let tokenizer = self.model.tokenizer()?;
+        let mut ids = tokenizer.encode(text, special)?;
+        let bos = tokenizer.bos().filter(|_| first && tokenizer.add_bos());
+        if let Some(bos) = bos.filter(|bos| ids.first() != Some(bos)) {
+            ids.insert(0, bos);
+        }
+        Ok(ids)
     }
 
     /// Adds tokens as they are.
@@ -70,11 +123,8 @@ impl Session {
     /// # Errors
     /// A token is outside the vocabulary, or the context is full.
     pub fn push_tokens(&mut self, tokens: &[u32]) -> Result<(), Error> {
-        let vocab = self.model.network.config().vocab;
-        if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab) {
-            return Err(tritwise_model::Error::Token { token, vocab }.into());
-        }
-        self.room_for(tokens.len())?;
+        self.check_vocabulary(tokens)?;
+        self.make_room(tokens.len())?;
         self.tokens.extend_from_slice(tokens);
         Ok(())
     }
@@ -86,15 +136,30 @@ impl Session {
     /// # Errors
     /// A token is outside the vocabulary, or there are more than the context holds; the text then stays as it was.
     pub fn set_tokens(&mut self, tokens: &[u32]) -> Result<usize, Error> {
-        let common = self.tokens.iter().zip(tokens).take_while(|(old, new)| old == new).count();
-        let evaluated = common.min(self.sequence.len());
-        let old = self.tokens.split_off(common);
-        if let Err(error) = self.push_tokens(&tokens[common..]) {
-            self.tokens.extend(old);
-            return Err(error);
+        self.check_vocabulary(tokens)?;
+        if tokens.len() > self.capacity() {
+            return Err(Error::ContextFull { len: 0, adding: tokens.len(), capacity: self.capacity() });
         }
-        self.sequence.truncate(common);
-        Ok(evaluated)
+        let common = self.tokens.iter().zip(tokens).take_while(|(old, new)| old == new).count();
+        self.truncate(common);
+        self.tokens.extend_from_slice(&tokens[common..]);
+        Ok(self.sequence.len())
+    }
+
+    /// As [`set_tokens`](Self::set_tokens) with what [`push`](Self::push) makes of `text` in an empty session.
+    ///
+    /// # Errors
+    /// The checkpoint has no tokenizer, or the text is longer than the context; the text then stays as it was.
+    pub fn set(&mut self, text: &str) -> Result<usize, Error> {
+        self.set_tokens(&self.encode(text, Special::Parse, true)?)
+    }
+
+    fn check_vocabulary(&self, tokens: &[u32]) -> Result<(), Error> {
+        let vocab = self.model.network.config().vocab;
+        match tokens.iter().find(|&&token| token as usize >= vocab) {
+            Some(&token) => Err(tritwise_model::Error::Token { token, vocab }.into()),
+            None => Ok(()),
+        }
     }
 
     /// The whole text so far, as token ids.
@@ -120,6 +185,8 @@ impl Session {
             tokens: self.tokens.clone(),
             sequence: self.sequence.fork(&self.model.network),
             workspace: self.model.network.workspace(),
+            overflow: self.overflow,
+            shifts: self.shifts,
         }
     }
 
@@ -136,49 +203,65 @@ impl Session {
     }
 
     /// Like [`generate`](Self::generate), ending within one token once `cancel`
-    /// is set, from whatever thread.
+    /// is set, from whatever thread, or its deadline has come; also while a prompt is read.
     ///
     /// # Errors
     /// As for [`generate`](Self::generate).
     pub fn generate_until(&mut self, sampling: &Sampling, cancel: &Cancel) -> Result<Generation<'_>, Error> {
+        self.begin()?;
+        Generation::new(self, sampling, cancel.clone())
+    }
+
+    /// Sees to it that there is something to continue: in an empty session, the token that begins a text.
+    pub(crate) fn begin(&mut self) -> Result<(), Error> {
         if self.tokens.is_empty() {
             let bos = self.model.tokenizer()?.bos().ok_or(Error::EmptyPrompt)?;
             self.push_tokens(&[bos])?;
         }
-        Generation::new(self, sampling, cancel.clone())
+        Ok(())
     }
 
-    /// Evaluates what is not yet evaluated and returns the logits of the token
-    /// after the text: `vocab` of them, −∞ where it makes no difference to `sampling`.
-    /// `None` if cancelled on the way.
+    /// The logits of the token after the text, one per token of the vocabulary. Evaluates what is not yet evaluated.
     ///
     /// # Errors
-    /// There is nothing to evaluate.
-    pub(crate) fn next_logits(&mut self, sampling: &Sampling, cancel: &Cancel) -> Result<Option<&[f32]>, Error> {
+    /// The session is empty.
+    pub fn logits(&mut self) -> Result<&[f32], Error> {
+        Ok(self.next_logits(Wanted::Last, &Cancel::new())?.expect("nothing cancels it"))
+    }
+
+    /// Evaluates what is not yet evaluated and returns the wanted logits of the token
+    /// after the text. `None` if cancelled on the way.
+    pub(crate) fn next_logits(&mut self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Option<&[f32]>, Error> {
         if self.tokens.is_empty() {
             return Err(Error::EmptyPrompt);
         }
-        // All evaluated, but the logits are gone: the last token gives them again.
-        self.sequence.truncate(self.tokens.len() - 1);
-        while self.tokens.len() - self.sequence.len() > PREFILL_CHUNK {
-            if cancel.is_cancelled() {
+        self.rewind();
+        while self.pending() > PREFILL_CHUNK {
+            if self.forward(PREFILL_CHUNK, Wanted::Nothing, cancel)?.is_none() {
                 return Ok(None);
             }
-            self.forward(PREFILL_CHUNK, None)?;
         }
-        if cancel.is_cancelled() {
-            return Ok(None);
-        }
-        let rest = self.tokens.len() - self.sequence.len();
-        Ok(self.forward(rest, Some(sampling))?.last())
+        let logits = self.forward(self.pending(), wanted, cancel)?;
+        Ok(logits.and_then(|logits| logits.last()))
     }
 
-    /// Evaluates the next `count` tokens of the text, with the last one's logits if something samples from them.
-    fn forward(&mut self, count: usize, sampling: Option<&Sampling>) -> Result<Logits<'_>, Error> {
+    /// Evaluates the next `count` tokens of the text. `None` if cancelled on the way.
+    fn forward(&mut self, count: usize, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Option<Logits<'_>>, Error> {
         let start = self.sequence.len();
-        let wanted = sampling.map_or(Wanted::Nothing, |sampling| sampling.wanted(&self.tokens));
         let turn = Turn { sequence: &mut self.sequence, tokens: &self.tokens[start..start + count], wanted };
-        Ok(self.model.network.forward(&mut self.workspace, &mut [turn])?)
+        let stop = || cancel.reason().is_some();
+        Ok(self.model.network.forward_unless(&mut self.workspace, &mut [turn], &stop)?)
+    }
+
+    /// The next `count` tokens that are not evaluated, as part of a batch.
+    pub(crate) fn turn<'a>(&'a mut self, count: usize, wanted: Wanted<'a>) -> Turn<'a, CpuBackend> {
+        let start = self.sequence.len();
+        Turn { sequence: &mut self.sequence, tokens: &self.tokens[start..start + count], wanted }
+    }
+
+    /// Leaves at least the last token to evaluate: where all were, the logits are gone, and it gives them again.
+    pub(crate) fn rewind(&mut self) {
+        self.sequence.truncate(self.tokens.len().saturating_sub(1));
     }
 
     pub(crate) fn model(&self) -> &Arc<Inner> {
@@ -199,11 +282,23 @@ impl Session {
         self.tokens.push(token);
     }
 
-    fn room_for(&self, adding: usize) -> Result<(), Error> {
+    /// Makes room for `adding` tokens, if need be as [`Overflow`] says. Returns how many it dropped.
+    pub(crate) fn make_room(&mut self, adding: usize) -> Result<usize, Error> {
         let (len, capacity) = (self.tokens.len(), self.capacity());
-        if adding > capacity - len {
-            return Err(Error::ContextFull { len, adding, capacity });
+        if adding <= capacity - len {
+            return Ok(0);
         }
-        Ok(())
+        let full = Error::ContextFull { len, adding, capacity };
+        let Overflow::Shift { keep } = self.overflow else { return Err(full) };
+        let room = capacity.saturating_sub(keep);
+        if adding > room || room < 2 || len <= keep {
+            return Err(full);
+        }
+        let tail = (room / 2).min(room - adding);
+        let dropped = len - keep - tail;
+        self.tokens.drain(keep..keep + dropped);
+        self.sequence.truncate(keep);
+        self.shifts += 1;
+        Ok(dropped)
     }
 }

@@ -20,6 +20,7 @@ mod binary;
 mod float;
 mod integer;
 mod kv;
+mod kv_record;
 mod panels;
 mod sketch;
 

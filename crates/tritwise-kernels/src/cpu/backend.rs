@@ -82,6 +82,18 @@ impl Backend for CpuBackend {
         cache.fork(positions)
     }
 
+    fn record_bytes(&self, cache: &Cache) -> usize {
+        cache.record_bytes()
+    }
+
+    fn read_record(&self, cache: &Cache, position: usize, record: &mut [u8]) {
+        cache.read_record(position, record);
+    }
+
+    fn write_record(&self, cache: &mut Cache, position: usize, record: &[u8]) -> bool {
+        cache.write_record(position, record)
+    }
+
     fn embed(&self, table: &Table, tokens: &[u32], scale: f32, out: &mut Rows) {
         head::embed(self.isa, table, tokens, scale, out);
     }

@@ -101,6 +101,44 @@ impl Cache {
         Self { shape, lines, scratch: Scratch { parts: Buffer::zeroed(shape.parts_len()), ..Scratch::default() } }
     }
 
+    /// Bytes of the record of one position: layer after layer, kv head after kv head, as
+    /// [`KvLayout::read_record`] writes it. Depends on nothing but the model's shape and the type.
+    pub(super) fn record_bytes(&self) -> usize {
+        self.shape.head_runs().saturating_mul(self.shape.layout(0).record_bytes())
+    }
+
+    /// Writes the keys and values of `position` to `record`.
+    ///
+    /// # Panics
+    /// There is no such position, or `record` has another length.
+    pub(super) fn read_record(&self, position: usize, record: &mut [u8]) {
+        assert_eq!(record.len(), self.record_bytes(), "one position's record");
+        let shape = self.shape;
+        let (chunk, pos) = (position / ATTEND_CHUNK, position % ATTEND_CHUNK);
+        let layout = shape.layout(chunk);
+        for (i, record) in record.chunks_exact_mut(layout.record_bytes()).enumerate() {
+            let lines = &self.lines[shape.place(i / shape.kv_heads, i % shape.kv_heads, chunk)..][..layout.lines()];
+            layout.read_record(lines, pos, record);
+        }
+    }
+
+    /// Makes `record` the keys and values of `position`; whether it is a record of such a cache. If not, what the
+    /// position holds is lost.
+    ///
+    /// # Panics
+    /// As for [`read_record`](Self::read_record).
+    #[must_use]
+    pub(super) fn write_record(&mut self, position: usize, record: &[u8]) -> bool {
+        assert_eq!(record.len(), self.record_bytes(), "one position's record");
+        let shape = self.shape;
+        let (chunk, pos) = (position / ATTEND_CHUNK, position % ATTEND_CHUNK);
+        let layout = shape.layout(chunk);
+        record.chunks_exact(layout.record_bytes()).enumerate().all(|(i, record)| {
+            let place = shape.place(i / shape.kv_heads, i % shape.kv_heads, chunk);
+            layout.write_record(&mut self.lines[place..][..layout.lines()], pos, record)
+        })
+    }
+
     /// What may be read while the scratch is written.
     pub(super) fn split(&mut self) -> (Past<'_>, &mut Scratch) {
         (Past { shape: &self.shape, lines: &self.lines }, &mut self.scratch)

@@ -18,6 +18,8 @@ mod topology;
 use std::hint;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tritwise_tensor::Config;
+
 use crate::arch::{Isa, Layout};
 use crate::arena::Arena;
 use crate::parallel::Pool;
@@ -78,6 +80,22 @@ impl CpuBackend {
     /// As [`CpuBackend::threads`], for batches of one token ([`CpuBuilder::decode_threads`]).
     pub fn decode_threads(&self) -> usize {
         self.decode_pool.threads()
+    }
+
+    /// How the caches that [`Backend::cache`](crate::Backend::cache) makes keep keys and values.
+    pub fn kv_type(&self) -> KvType {
+        self.kv
+    }
+
+    /// As [`Backend::cache`](crate::Backend::cache), with keys and values kept as `kv`.
+    pub fn cache_of(&self, config: &Config, capacity: usize, kv: KvType) -> Cache {
+        Cache::new(config, capacity, kv)
+    }
+
+    /// Whether the inputs of linear layers stay `f32` where the model's reference does not round them
+    /// ([`CpuBuilder::exact_inputs`]).
+    pub fn exact_inputs(&self) -> bool {
+        self.exact_inputs
     }
 
     /// Calls all threads together, and returns when each has come, computing nothing:

@@ -1,0 +1,148 @@
+//! From logits to text: what one generation knows, wherever its logits come from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tritwise_model::Wanted;
+use tritwise_sampling::Sampler;
+use tritwise_tokenizer::{Special, StopStrings, Utf8Stream};
+
+use crate::{Error, Overflow, Sampling, Session, StopReason, Summary};
+
+/// A generation in progress, without the session that it writes into.
+///
+/// In a loop: [`limit`](Self::limit), logits as [`wanted`](Self::wanted), [`choose`](Self::choose), [`write`](Self::write).
+#[derive(Debug)]
+pub(crate) struct Writer {
+    sampler: Sampler,
+    sampling: Sampling,
+    /// Every token that the sampler has seen, also those that the session has dropped.
+    history: Vec<u32>,
+    utf8: Utf8Stream,
+    stops: StopStrings,
+    /// Bytes of the tokens made, and of the text released.
+    made: usize,
+    released: usize,
+    /// Where in the session the tokens made begin.
+    start: usize,
+    pub(crate) summary: Summary,
+}
+
+impl Writer {
+    pub(crate) fn new(session: &Session, sampling: &Sampling) -> Result<Self, Error> {
+        session.model().tokenizer()?;
+        Ok(Self {
+            sampler: sampling.sampler(session.tokens())?,
+            sampling: sampling.clone(),
+            history: session.tokens().to_vec(),
+            utf8: Utf8Stream::new(),
+            stops: StopStrings::new(&sampling.stops)?,
+            made: 0,
+            released: 0,
+            start: session.tokens().len(),
+            summary: Summary::new(session.pending()),
+        })
+    }
+
+    pub(crate) fn ended(&self) -> bool {
+        self.summary.stop_reason.is_some()
+    }
+
+    /// Why no further token can be made, if so. Makes room in a full session whose
+    /// [`Overflow`] says how.
+    pub(crate) fn limit(&mut self, session: &mut Session) -> Option<StopReason> {
+        if self.summary.tokens >= self.sampling.max_tokens {
+            return Some(StopReason::MaxTokens);
+        }
+        if session.is_full() {
+            let Overflow::Shift { keep } = session.overflow() else { return Some(StopReason::ContextFull) };
+            let dropped = session.make_room(1).ok()?;
+            self.start = self.start.saturating_sub(dropped).max(keep);
+            self.summary.shifts += 1;
+        }
+        None
+    }
+
+    /// Which logits the next token is chosen from.
+    pub(crate) fn wanted(&self) -> Wanted<'_> {
+        self.sampling.wanted(&self.history)
+    }
+
+    /// The next token.
+    pub(crate) fn choose(&mut self, logits: &[f32]) -> Result<u32, Error> {
+        Ok(self.sampler.sample(logits)?)
+    }
+
+    /// Notes how long a token took.
+    pub(crate) fn took(&mut self, time: Duration) {
+        match self.summary.tokens {
+            0 => self.summary.prompt_time += time,
+            _ => self.summary.time += time,
+        }
+    }
+
+    /// Adds a token to the session. Returns the text that it releases, which may be empty.
+    pub(crate) fn write(&mut self, session: &mut Session, token: u32) -> Result<String, Error> {
+        self.sampler.accept(token);
+        self.history.push(token);
+        session.append(token);
+        self.summary.tokens += 1;
+        let model = Arc::clone(session.model());
+        let tokenizer = model.tokenizer()?;
+        if tokenizer.is_eog(token) {
+            return Ok(self.end(StopReason::End));
+        }
+        let bytes = tokenizer.token_bytes(token);
+        self.made += bytes.len();
+        let (mut whole, mut text) = (String::new(), String::new());
+        self.utf8.push(bytes, &mut whole);
+        let stop = self.stops.push(&whole, &mut text);
+        self.released += text.len();
+        if let Some(stop) = stop {
+            self.stopped_at(stop);
+            self.take_back(session, self.made.saturating_sub(self.released))?;
+        }
+        Ok(text)
+    }
+
+    /// Ends the generation and releases the text that was held back.
+    pub(crate) fn end(&mut self, reason: StopReason) -> String {
+        let (mut whole, mut text) = (String::new(), String::new());
+        self.utf8.finish(&mut whole);
+        match self.stops.push(&whole, &mut text) {
+            Some(stop) => self.stopped_at(stop),
+            None => {
+                self.stops.finish(&mut text);
+                self.summary.stop_reason = Some(reason);
+            }
+        }
+        text
+    }
+
+    fn stopped_at(&mut self, stop: usize) {
+        self.summary.stop_reason = Some(StopReason::Stop(self.stops.stops()[stop].clone()));
+    }
+
+    /// Takes `excess` bytes off the session's end, so that its text is what
+    /// was released and not the stop string too.
+    ///
+    /// A token that is only partly wanted is replaced by tokens for that part. What
+    /// was there before this generation stays, and so may a stop string's beginning that was dropped since.
+    fn take_back(&self, session: &mut Session, mut excess: usize) -> Result<(), Error> {
+        let model = Arc::clone(session.model());
+        let tokenizer = model.tokenizer()?;
+        while excess > 0
+            && session.tokens().len() > self.start
+            && let Some(&last) = session.tokens().last()
+        {
+            let bytes = tokenizer.token_bytes(last);
+            session.truncate(session.tokens().len() - 1);
+            if let Some(wanted) = bytes.len().checked_sub(excess).filter(|&wanted| wanted > 0) {
+                let part = String::from_utf8_lossy(&bytes[..wanted]);
+                tokenizer.encode(&part, Special::Text)?.into_iter().for_each(|id| session.append(id));
+            }
+            excess = excess.saturating_sub(bytes.len());
+        }
+        Ok(())
+    }
+}

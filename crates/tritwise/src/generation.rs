@@ -74,7 +74,7 @@ pub enum StopReason {
 impl<'s> Generation<'s> {
     pub(crate) fn new(session: &'s mut Session, sampling: &Sampling, cancel: Cancel) -> Result<Self, Error> {
         session.model().tokenizer()?;
-        let sampler = sampling.sampler(session.tokens())?;
+        let sampler = sampling.sampler(session.model(), session.tokens())?;
         let summary = Summary {
             prompt_tokens: session.pending(),
             prompt_time: Duration::ZERO,
@@ -110,7 +110,8 @@ impl<'s> Generation<'s> {
             return Ok(self.end(StopReason::ContextFull));
         }
         let start = Instant::now();
-        let Some(logits) = self.session.next_logits(&self.sampling, &self.cancel)? else {
+        let wanted = self.sampling.wanted(&mut self.sampler);
+        let Some(logits) = self.session.next_logits(wanted, &self.cancel)? else {
             return Ok(self.end(StopReason::Cancelled));
         };
         let token = self.sampler.sample(logits)?;

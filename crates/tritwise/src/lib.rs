@@ -49,7 +49,7 @@ pub use tritwise_kernels::cpu::{HeadMode, KvType};
 #[cfg(feature = "download")]
 pub use tritwise_loader::download;
 pub use tritwise_model::Progress;
-pub use tritwise_sampling::Params;
+pub use tritwise_sampling::{Params, Step};
 pub use tritwise_tensor::{Activation, Config, I2sLayout, Inputs, Pooling};
 
 pub use tritwise_kernels as kernels;

@@ -149,12 +149,12 @@ impl Session {
     }
 
     /// Evaluates what is not yet evaluated and returns the logits of the token
-    /// after the text: `vocab` of them, −∞ where it makes no difference to `sampling`.
+    /// after the text: `vocab` of them, −∞ where they are not `wanted`.
     /// `None` if cancelled on the way.
     ///
     /// # Errors
     /// There is nothing to evaluate.
-    pub(crate) fn next_logits(&mut self, sampling: &Sampling, cancel: &Cancel) -> Result<Option<&[f32]>, Error> {
+    pub(crate) fn next_logits(&mut self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Option<&[f32]>, Error> {
         if self.tokens.is_empty() {
             return Err(Error::EmptyPrompt);
         }
@@ -164,19 +164,18 @@ impl Session {
             if cancel.is_cancelled() {
                 return Ok(None);
             }
-            self.forward(PREFILL_CHUNK, None)?;
+            self.forward(PREFILL_CHUNK, Wanted::Nothing)?;
         }
         if cancel.is_cancelled() {
             return Ok(None);
         }
         let rest = self.tokens.len() - self.sequence.len();
-        Ok(self.forward(rest, Some(sampling))?.last())
+        Ok(self.forward(rest, wanted)?.last())
     }
 
-    /// Evaluates the next `count` tokens of the text, with the last one's logits if something samples from them.
-    fn forward(&mut self, count: usize, sampling: Option<&Sampling>) -> Result<Logits<'_>, Error> {
+    /// Evaluates the next `count` tokens of the text.
+    fn forward(&mut self, count: usize, wanted: Wanted<'_>) -> Result<Logits<'_>, Error> {
         let start = self.sequence.len();
-        let wanted = sampling.map_or(Wanted::Nothing, |sampling| sampling.wanted(&self.tokens));
         let turn = Turn { sequence: &mut self.sequence, tokens: &self.tokens[start..start + count], wanted };
         Ok(self.model.network.forward(&mut self.workspace, &mut [turn])?)
     }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tritwise_sampling::Sampler;
 use tritwise_tokenizer::{Special, StopStrings, Utf8Stream};
 
-use crate::{Cancel, Error, Sampling, Session};
+use crate::logprobs::Recorder;
+use crate::{Cancel, Error, Sampling, Session, TokenLogprob};
 
 /// An iterator over pieces of text, in whole characters.
 ///
@@ -23,6 +24,7 @@ pub struct Generation<'s> {
     cancel: Cancel,
     utf8: Utf8Stream,
     stops: StopStrings,
+    recorder: Option<Recorder>,
     /// Bytes of the tokens made, and of the text released.
     made: usize,
     released: usize,
@@ -31,11 +33,14 @@ pub struct Generation<'s> {
 }
 
 /// Some newly made text; never ends inside a character.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Piece {
     /// The text, not empty.
     pub text: String,
+    /// The tokens made since the piece before, where [`Sampling::logprobs`] asks for them, else none. Neither the
+    /// token that ends the text nor those of a stop string are among them.
+    pub logprobs: Vec<TokenLogprob>,
 }
 
 /// What a generation did.
@@ -89,6 +94,7 @@ impl<'s> Generation<'s> {
             cancel,
             utf8: Utf8Stream::new(),
             stops: StopStrings::new(&sampling.stops)?,
+            recorder: Recorder::new(sampling),
             made: 0,
             released: 0,
             summary,
@@ -115,6 +121,9 @@ impl<'s> Generation<'s> {
             return Ok(self.end(StopReason::Cancelled));
         };
         let token = self.sampler.sample(logits)?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.push(logits, token)?;
+        }
         self.sampler.accept(token);
         self.session.append(token);
         let elapsed = start.elapsed();
@@ -127,6 +136,7 @@ impl<'s> Generation<'s> {
 
         let tokenizer = self.session.model().tokenizer()?;
         if tokenizer.is_eog(token) {
+            self.recorder.iter_mut().for_each(Recorder::pop);
             return Ok(self.end(StopReason::End));
         }
         let bytes = tokenizer.token_bytes(token);
@@ -175,6 +185,8 @@ impl<'s> Generation<'s> {
             if let Some(wanted) = bytes.len().checked_sub(excess).filter(|&wanted| wanted > 0) {
                 let part = String::from_utf8_lossy(&bytes[..wanted]);
                 tokenizer.encode(&part, Special::Text)?.into_iter().for_each(|id| self.session.append(id));
+            } else {
+                self.recorder.iter_mut().for_each(Recorder::pop);
             }
             excess = excess.saturating_sub(bytes.len());
         }
@@ -189,7 +201,10 @@ impl Iterator for Generation<'_> {
         while !self.ended {
             match self.step() {
                 Ok(text) if text.is_empty() => {}
-                Ok(text) => return Some(Ok(Piece { text })),
+                Ok(text) => {
+                    let logprobs = self.recorder.as_mut().map(Recorder::take).unwrap_or_default();
+                    return Some(Ok(Piece { text, logprobs }));
+                }
                 Err(error) => {
                     self.ended = true;
                     return Some(Err(error));

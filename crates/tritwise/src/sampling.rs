@@ -22,6 +22,7 @@ use crate::model::Inner;
 pub struct Sampling {
     params: Params,
     dry_breakers: Vec<String>,
+    pub(crate) logprobs: Option<usize>,
     pub(crate) max_tokens: usize,
     pub(crate) stops: Vec<String>,
 }
@@ -36,7 +37,7 @@ impl Sampling {
     /// Chooses by `params`, without a limit on length.
     pub fn new(params: Params) -> Self {
         let dry_breakers = DRY_BREAKERS.map(str::to_owned).into();
-        Self { params, dry_breakers, max_tokens: usize::MAX, stops: Vec::new() }
+        Self { params, dry_breakers, logprobs: None, max_tokens: usize::MAX, stops: Vec::new() }
     }
 
     /// Always the likeliest token.
@@ -169,6 +170,13 @@ impl Sampling {
         self
     }
 
+    /// Has every [`Piece`](crate::Piece) tell its tokens' log-probabilities, and the `best` likeliest tokens in the
+    /// place of each; 0 for the tokens alone. The whole output head is then read.
+    pub fn logprobs(mut self, best: usize) -> Self {
+        self.logprobs = Some(best);
+        self
+    }
+
     /// Seed of the draws.
     pub fn seed(mut self, seed: u64) -> Self {
         self.params.seed = seed;
@@ -208,8 +216,10 @@ impl Sampling {
     /// Which logits of the next token make a difference.
     pub(crate) fn wanted<'a>(&self, sampler: &'a mut Sampler) -> Wanted<'a> {
         match sampler.needs() {
-            Needs::Best { best, within, always } => Wanted::Best(Keep { best, within, always }),
-            Needs::All => Wanted::Last,
+            Needs::Best { best, within, always } if self.logprobs.is_none() => {
+                Wanted::Best(Keep { best, within, always })
+            }
+            _ => Wanted::Last,
         }
     }
 }

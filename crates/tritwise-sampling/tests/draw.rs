@@ -4,7 +4,7 @@ mod support;
 
 use proptest::prelude::*;
 use tritwise_sampling::{
-    Candidates, Chain, Error, Logprobs, Params, Penalties, Random, Sampler, Stage, Temperature, TopK, logprob,
+    Candidates, Chain, Error, Logprobs, Params, Penalties, Random, Sampler, Stage, Step, Temperature, TopK, logprob,
 };
 
 /// Drawn by tools/reference/sampling.py, which has its own generator and its own `exp`.
@@ -32,6 +32,16 @@ fn golden_ids_of_a_wide_row() {
     let mut sampler = Sampler::new(Chain::new(), 7);
     let drawn: Vec<u32> = (0..16).map(|_| sampler.sample(&logits).unwrap()).collect();
     assert_eq!(drawn, [57, 169, 723, 431, 966, 464, 726, 333, 985, 73, 117, 169, 737, 117, 494, 98]);
+}
+
+/// As drawn by the same script: XTC takes a number for each token, and the draw the next one.
+#[test]
+fn golden_ids_with_xtc() {
+    let params = Params { xtc_probability: 0.5, xtc_threshold: 0.15, seed: 7, ..Params::neutral() };
+    let mut sampler = params.sampler().unwrap();
+    let logits = [0.0, 1.0, 2.0, -1.0, 0.5, 1.5, -2.0, 0.25];
+    let drawn: Vec<u32> = (0..24).map(|_| sampler.sample(&logits).unwrap()).collect();
+    assert_eq!(drawn, [1, 2, 2, 2, 1, 1, 1, 1, 1, 5, 2, 2, 0, 1, 1, 1, 5, 5, 5, 5, 4, 4, 5, 1]);
 }
 
 #[test]
@@ -264,24 +274,28 @@ proptest! {
         prop_assert!((sum - 1.0).abs() < 1e-12, "{sum}");
     }
 
-    /// Any row without NaN and with something above -inf yields a token that may be chosen.
+    /// Any row and any parameters: a token that may be chosen, or the reason why there is none.
     #[test]
     fn any_row_yields_a_possible_token(
-        bits in prop::collection::vec(any::<u32>(), 1..200),
-        seed: u64,
-        k in 0usize..50,
-        p in 0f32..1.0,
-        t in 0.001f32..3.0,
+        bits in prop::collection::vec(prop_oneof![any::<u32>(), Just(f32::NEG_INFINITY.to_bits())], 1..200),
+        params in support::params(),
+        history in prop::collection::vec(0u32..60, 0..12),
     ) {
         let logits: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
-        let params = Params { top_k: k, top_p: p, temperature: t, seed, ..Params::default() };
-        match params.sampler().unwrap().pick(&logits) {
+        let mut sampler = params.sampler().unwrap();
+        sampler.prompt(&history);
+        let banned = |id: u32| params.banned.contains(&id);
+        match sampler.pick(&logits) {
             Ok(pick) => {
-                prop_assert!(logits[pick.id as usize] > f32::NEG_INFINITY);
-                prop_assert!(pick.logprob <= 0.0);
+                prop_assert!(logits[pick.id as usize] > f32::NEG_INFINITY && !banned(pick.id));
+                prop_assert!(pick.logprob <= 1e-12, "{}", pick.logprob);
             }
             Err(Error::NotANumber { id }) => prop_assert!(logits[id as usize].is_nan()),
-            Err(Error::NoCandidates) => prop_assert!(logits.iter().all(|&logit| logit == f32::NEG_INFINITY)),
+            // A ban that comes after a cut may leave nothing, one before it only where there was nothing else.
+            Err(Error::NoCandidates) => prop_assert!(
+                params.order[0] != Step::Ban && !params.banned.is_empty()
+                    || (0..).zip(&logits).all(|(id, &logit)| logit == f32::NEG_INFINITY || banned(id))
+            ),
             Err(error) => prop_assert!(false, "{error}"),
         }
     }

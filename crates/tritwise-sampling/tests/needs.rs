@@ -3,7 +3,7 @@
 mod support;
 
 use proptest::prelude::*;
-use support::ranking;
+use support::{params, ranking};
 use tritwise_sampling::{Needs, Params, Sampler, Step};
 
 /// The row with −∞ for all that `needs` leaves out, word for word.
@@ -16,57 +16,6 @@ fn masked(row: &[f32], needs: Needs<'_>) -> Vec<f32> {
     let near = |id: u32| within == f32::INFINITY || f64::from(logit(id)) >= first - f64::from(within);
     let matters = |id: u32| always.contains(&id) || logit(id) >= place && near(id);
     (0..row.len() as u32).map(|id| if matters(id) { logit(id) } else { f32::NEG_INFINITY }).collect()
-}
-
-/// Each parameter neutral half the time, so that chains of every length occur.
-fn params() -> impl Strategy<Value = Params> {
-    fn or<T: std::fmt::Debug + Clone + 'static>(
-        neutral: T,
-        other: impl Strategy<Value = T> + 'static,
-    ) -> BoxedStrategy<T> {
-        prop_oneof![Just(neutral), other].boxed()
-    }
-    let order = prop_oneof![Just(Step::DEFAULT_ORDER.to_vec()), Just(Step::DEFAULT_ORDER.to_vec()).prop_shuffle(),];
-    let cuts = (or(0, 1usize..50), or(1.0, 0f32..1.0), or(0.0, 1e-6f32..=1.0), or(1.0, 0f32..1.0), or(0.0, 0f32..3.0));
-    let xtc = (or(0.0, 0f32..=1.0), 0f32..0.6);
-    let heat = (prop_oneof![Just(0.0), Just(1.0), 0.001f32..3.0], or(0.0, 0f32..2.0), 0.2f32..3.0);
-    let penalties = (or(1.0, 0.3f32..3.0), or(0.0, -2f32..2.0), or(0.0, -2f32..2.0), 0usize..10);
-    let dry = (or(0.0, 0f32..3.0), 1f32..3.0, 0usize..4, or(usize::MAX, 0usize..20));
-    let breakers = prop::collection::vec(prop::collection::vec(0u32..60, 0..3), 0..3);
-    let mirostat = (prop_oneof![4 => Just(0.0), 1 => 0.1f32..6.0], 0.01f32..1.0);
-    let tokens = (
-        or(vec![], prop::collection::vec((0u32..70, prop_oneof![-3f32..3.0, -1e30f32..1e30]), 0..5)),
-        or(vec![], prop::collection::vec(0u32..70, 0..5)),
-    );
-    (order, cuts, xtc, heat, penalties, (dry, breakers), mirostat, tokens, any::<u64>()).prop_map(
-        |(order, cuts, xtc, heat, penalties, (dry, dry_breakers), mirostat, tokens, seed)| Params {
-            top_k: cuts.0,
-            top_p: cuts.1,
-            min_p: cuts.2,
-            typical_p: cuts.3,
-            top_n_sigma: cuts.4,
-            xtc_probability: xtc.0,
-            xtc_threshold: xtc.1,
-            temperature: heat.0,
-            dynamic_temperature_range: heat.1,
-            dynamic_temperature_exponent: heat.2,
-            repetition_penalty: penalties.0,
-            frequency_penalty: penalties.1,
-            presence_penalty: penalties.2,
-            penalty_window: penalties.3,
-            dry_multiplier: dry.0,
-            dry_base: dry.1,
-            dry_allowed_length: dry.2,
-            dry_window: dry.3,
-            dry_breakers,
-            mirostat_tau: mirostat.0,
-            mirostat_eta: mirostat.1,
-            logit_bias: tokens.0,
-            banned: tokens.1,
-            order,
-            seed,
-        },
-    )
 }
 
 /// Rows of one vocabulary: with ties, with neighbours that rounding makes ties, with numbers where `f32` ends.

@@ -48,14 +48,13 @@ impl Stage for TypicalP {
         let (total, entropy) = entropy(items, best);
         let expected = entropy - libm::log(total);
         let distance = |candidate: &Candidate| (-log_weight(candidate.logit, best) - expected).abs();
-        let possible = items.iter().filter(|candidate| weight(candidate.logit, best) > 0.0);
+        // Impossible ones are infinitely far, and are not to be kept for want of others.
+        let possible = |(distance, _): &(f64, Candidate)| *distance < f64::INFINITY;
         self.sorted.clear();
-        self.sorted.extend(possible.map(|candidate| (distance(candidate), *candidate)));
+        self.sorted.extend(items.iter().map(|candidate| (distance(candidate), *candidate)).filter(possible));
         let wanted = f64::from(self.p) * total;
         let Some(&last) = shortest_head(&mut self.sorted, best, wanted).last() else { return };
-        candidates.retain(|candidate| {
-            weight(candidate.logit, best) > 0.0 && more_typical(&(distance(candidate), *candidate), &last).is_le()
-        });
+        candidates.retain(|candidate| more_typical(&(distance(candidate), *candidate), &last).is_le());
     }
 
     fn effect(&mut self, _history: &[u32], _touched: &mut Vec<u32>) -> Effect {

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use serde_json::json;
-use support::{Compute, ModelPath, Result, fail, print_json};
-use tritwise::{Sampling, StopReason};
+use support::{Compute, ModelPath, Result, SamplingArgs, fail, print_json};
+use tritwise::{StopReason, TokenLogprob};
 
 /// Continue a text with a ternary model.
 ///
@@ -15,7 +15,8 @@ use tritwise::{Sampling, StopReason};
 ///   cargo run --release --example generate
 ///
 /// The text goes to stdout as it is made, figures to stderr at the end. The
-/// same seed gives the same text on every machine.
+/// same seed gives the same text on every machine; docs/sampling.md has what
+/// the options of sampling mean.
 #[derive(Debug, Parser)]
 #[command(verbatim_doc_comment)]
 struct Args {
@@ -27,32 +28,19 @@ struct Args {
     /// Most tokens to make.
     #[arg(long = "max-tokens", short = 'n', value_name = "TOKENS", default_value_t = 256)]
     max_tokens: usize,
-    /// Seed of the draws.
-    #[arg(long, short, default_value_t = 0)]
-    seed: u64,
-    /// Temperature; 0 always takes the likeliest token.
-    #[arg(long, default_value_t = 0.7)]
-    temp: f32,
-    /// Draw from the K likeliest tokens; 0 for all.
-    #[arg(long, value_name = "K", default_value_t = 40)]
-    top_k: usize,
-    /// Draw from the likeliest tokens that reach probability P; 1 for all.
-    #[arg(long, value_name = "P", default_value_t = 0.95)]
-    top_p: f32,
-    /// Drop tokens less than P times as likely as the likeliest; 0 for none.
-    #[arg(long, value_name = "P", default_value_t = 0.05)]
-    min_p: f32,
-    /// Make recent tokens less likely, which small models need; 1 leaves them.
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.15)]
-    repetition_penalty: f32,
     /// End where the text reaches TEXT; can be given several times.
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    #[command(flatten)]
-    compute: Compute,
     /// Print one JSON object at the end instead of streaming text.
     #[arg(long)]
     json: bool,
+    /// Tell each token's log-probability in the JSON object, and the N likeliest tokens in its place.
+    #[arg(long, value_name = "N", requires = "json")]
+    logprobs: Option<usize>,
+    #[command(flatten)]
+    compute: Compute,
+    #[command(flatten)]
+    sampling: SamplingArgs,
 }
 
 fn main() -> ExitCode {
@@ -61,38 +49,40 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result {
     let model = args.compute.open(&args.model)?;
-    let mut sampling = Sampling::default()
-        .temperature(args.temp)
-        .top_k(args.top_k)
-        .top_p(args.top_p)
-        .min_p(args.min_p)
-        .repetition_penalty(args.repetition_penalty)
-        .seed(args.seed)
-        .max_tokens(args.max_tokens);
+    let mut sampling = args.sampling.sampling().max_tokens(args.max_tokens);
+    if let Some(best) = args.logprobs {
+        sampling = sampling.logprobs(best);
+    }
     for stop in &args.stop {
         sampling = sampling.stop(stop);
     }
 
     let mut session = model.session();
     session.push(&args.prompt)?;
+    let mut generation = session.generate(&sampling)?;
     let mut stdout = std::io::stdout().lock();
     if !args.json {
         write!(stdout, "{}", args.prompt)?;
     }
-    let mut text = String::new();
-    let mut generation = session.generate(&sampling)?;
+    let (mut text, mut logprobs) = (String::new(), Vec::new());
     for piece in &mut generation {
         let piece = piece?;
-        text.push_str(&piece.text);
         if !args.json {
             write!(stdout, "{piece}")?;
             stdout.flush()?;
         }
+        text.push_str(&piece.text);
+        logprobs.extend(piece.logprobs);
     }
 
     let done = generation.summary();
     let stop_reason = done.stop_reason.as_ref().map(StopReason::name);
     if args.json {
+        let best = |(token, logprob): &(u32, f64)| json!({"token": token, "logprob": logprob});
+        let made = |made: &TokenLogprob| {
+            let best: Vec<_> = made.best.iter().map(best).collect();
+            json!({"token": made.token, "logprob": made.logprob, "best": best})
+        };
         print_json(&json!({
             "text": text,
             "prompt_tokens": done.prompt_tokens,
@@ -101,6 +91,7 @@ fn run(args: &Args) -> Result {
             "isa": model.isa(),
             "threads": model.threads(),
             "stop_reason": stop_reason,
+            "logprobs": args.logprobs.map(|_| logprobs.iter().map(made).collect::<Vec<_>>()),
         }));
     } else {
         writeln!(stdout)?;

@@ -24,6 +24,18 @@ for isa in scalar x86_64-avx2 x86_64-avx512vnni; do
 done
 
 json() { python3 -c "import json,sys; o=json.loads(sys.stdin.read()); missing=set(sys.argv[1:])-o.keys(); sys.exit(f'lacks {missing}' if missing else 0)" "$@"; }
+for order in ban,logit-bias,penalties,dry,top-k,typical-p,top-p,min-p,xtc,temperature \
+    temperature,ban,xtc,typical-p,min-p,penalties,dry,logit-bias,top-p,top-k; do
+    for isa in "" "--isa scalar --threads 2"; do
+        # shellcheck disable=SC2086 # two words or none
+        generate $isa --json --logprobs 2 --order "$order" --dry-multiplier 0.8 --xtc-probability 0.5 --typical-p 0.9 \
+            --dynatemp-range 0.3 --logit-bias 20=0.5 --ban 11 |
+            python3 -c "import json,sys; o=json.load(sys.stdin); print(o['text'], o['logprobs'])" >"$out/steps${isa:+.scalar}"
+    done
+    cmp "$out/steps" "$out/steps.scalar"
+done
+"$bin/generate" --order top-k,top-k 2>"$out/err" && { echo "a step was taken twice"; exit 1; }
+grep -q "top-k twice" "$out/err"
 generate --json | json text prompt_tokens tokens tokens_per_s isa threads stop_reason
 "$bin/tokenize" --text "The king's daughter" --json | json ids
 "$bin/perplexity" --file "$out/reference" --json | json tokens bytes nll_per_token perplexity bits_per_byte

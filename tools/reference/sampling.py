@@ -3,7 +3,8 @@
 An independent statement of the draw, from its description alone: SplitMix64 seeds
 xoshiro256++ (https://prng.di.unimi.it), the upper 53 bits of each output are a number u
 in [0, 1), and the token is the first whose running sum of exp(logit - best) exceeds
-u times the sum. Needs nothing but Python:
+u times the sum. XTC takes a number before it and, where that is below its probability,
+drops all of at least its threshold but the least probable. Needs nothing but Python:
 
     python tools/reference/sampling.py
 """
@@ -40,15 +41,23 @@ def xoshiro256plusplus(seed):
         s[3] = rotate_left(s[3], 45)
 
 
-def draws(seed, logits, count):
+def draws(seed, logits, count, xtc=None):
     best = max(logits)
-    weights = [math.exp(logit - best) for logit in logits]
-    total = 0.0
-    for weight in weights:
-        total += weight
+    all_weights = [math.exp(logit - best) for logit in logits]
     generator = xoshiro256plusplus(seed)
     ids = []
     for _ in range(count):
+        weights = all_weights
+        if xtc:
+            probability, threshold = xtc
+            if (next(generator) >> 11) * 2.0**-53 < probability:
+                least = threshold * sum(weights)
+                top = sorted((weight, id) for id, weight in enumerate(weights) if weight >= least)
+                dropped = {id for _, id in top[1:]}
+                weights = [0.0 if id in dropped else weight for id, weight in enumerate(weights)]
+        total = 0.0
+        for weight in weights:
+            total += weight
         threshold = (next(generator) >> 11) * 2.0**-53 * total
         running = 0.0
         for id, weight in enumerate(weights):
@@ -63,5 +72,6 @@ if __name__ == "__main__":
     narrow = [0.0, 1.0, 2.0, -1.0, 0.5, 1.5, -2.0, 0.25]
     for seed in (0, 1, 42, MASK):
         print(seed, draws(seed, narrow, 24))
+    print("XTC", draws(7, narrow, 24, xtc=(0.5, 0.15)))
     wide = [i * 37 % 101 / 16 for i in range(1000)]
     print(7, draws(7, wide, 16))

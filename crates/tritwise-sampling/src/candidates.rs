@@ -213,7 +213,7 @@ impl fmt::Debug for Candidates {
 /// Adding zero turns −0 into +0, which `total_cmp` would otherwise tell apart.
 /// A total order, because sorting by a partial one may panic should a stage
 /// ever produce a NaN.
-fn better(a: &Candidate, b: &Candidate) -> Ordering {
+pub(crate) fn better(a: &Candidate, b: &Candidate) -> Ordering {
     (b.logit + 0.0).total_cmp(&(a.logit + 0.0)).then(a.id.cmp(&b.id))
 }
 

@@ -1,5 +1,7 @@
 //! What can be wrong with a row of logits or a parameter.
 
+use crate::Step;
+
 /// Why no token could be chosen, or why a stage could not be built.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -33,5 +35,23 @@ pub enum Error {
         found: f32,
         /// The range it must lie in, in words.
         expected: &'static str,
+    },
+    /// The order of the steps names one twice.
+    #[error("the order of the steps names {step} twice: name it once, where it should be applied")]
+    RepeatedStep {
+        /// The step.
+        step: Step,
+    },
+    /// The order of the steps leaves one out that has something to do.
+    #[error("{step} is not in the order of the steps, though its parameters are set: add it, or make them neutral")]
+    MissingStep {
+        /// The step.
+        step: Step,
+    },
+    /// There is no step of this name.
+    #[error("there is no step {name:?}: the steps are {}", Step::DEFAULT_ORDER.map(Step::name).join(", "))]
+    UnknownStep {
+        /// The name.
+        name: String,
     },
 }

@@ -13,16 +13,25 @@
 
 mod candidates;
 mod error;
+mod logprobs;
 mod params;
+mod random;
 mod sampler;
 mod softmax;
 mod stage;
 mod stages;
+mod step;
 
 pub use candidates::{Candidate, Candidates};
 pub use error::Error;
+pub use logprobs::Logprobs;
 pub use params::Params;
+pub use random::Random;
 pub use sampler::{Pick, Sampler};
 pub use softmax::logprob;
-pub use stage::{Chain, Stage};
-pub use stages::{Greedy, MinP, RepetitionPenalty, Temperature, TopK, TopP};
+pub use stage::{Chain, Effect, Needs, Stage};
+pub use stages::{
+    Ban, Dry, DynamicTemperature, Greedy, LogitBias, MinP, Mirostat, Penalties, Temperature, TopK, TopNSigma, TopP,
+    TypicalP, Xtc,
+};
+pub use step::Step;

@@ -1,22 +1,18 @@
 //! The chain, the draw and the memory of what was said.
 
-use rand_core::{Rng, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
-
 use crate::softmax::{log_weight, weight};
-use crate::{Candidates, Chain, Error, Greedy};
+use crate::{Candidates, Chain, Error, Greedy, Needs, Random};
 
 /// Chooses a token from a row of logits: a [`Chain`] of stages, then one seeded draw.
 ///
 /// # The draw
 ///
-/// One `u64` is taken from xoshiro256++ (Blackman and Vigna 2021), seeded by
-/// SplitMix64 from the seed, on *every* call, also when one candidate is left.
-/// Its upper 53 bits are `u ∈ [0, 1)`. The candidates are walked by rising id,
-/// their weights `exp(logit − best)` added up in `f64`, and the first one
-/// whose running sum exceeds `u · Σ` is the token. Nothing in this depends on
-/// the platform or on a library's taste, so the same seed and the same logits
-/// give the same tokens for ever.
+/// One number `u ∈ [0, 1)` is taken from [`Random`] on *every* call, also when
+/// one candidate is left; a stage that takes numbers takes them before. The
+/// candidates are walked by rising id, their weights `exp(logit − best)` added
+/// up in `f64`, and the first one whose running sum exceeds `u · Σ` is the
+/// token. Nothing in this depends on the platform or on a library's taste, so
+/// the same seed and the same logits give the same tokens for ever.
 ///
 /// # Odd rows
 ///
@@ -37,11 +33,15 @@ use crate::{Candidates, Chain, Error, Greedy};
 pub struct Sampler {
     chain: Chain,
     seed: u64,
-    rng: Xoshiro256PlusPlus,
+    random: Random,
     history: History,
     candidates: Candidates,
     /// The weight of each candidate at the draw; kept for its allocation.
     weights: Vec<f64>,
+    /// The tokens that stages touch; kept for its allocation.
+    touched: Vec<u32>,
+    /// The history and what may follow; kept for its allocation.
+    ahead: Vec<u32>,
 }
 
 /// A chosen token.
@@ -61,10 +61,12 @@ impl Sampler {
         Self {
             chain,
             seed,
-            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            random: Random::new(seed),
             history,
             candidates: Candidates::new(),
             weights: Vec::new(),
+            touched: Vec::new(),
+            ahead: Vec::new(),
         }
     }
 
@@ -83,15 +85,44 @@ impl Sampler {
         self.seed
     }
 
-    /// Tells the stages that `id` is now part of the text. Call it for prompt tokens too, where they should count.
+    /// Adds tokens to the history that were not chosen: a prompt. Penalties count them, while the states that
+    /// follow the chosen tokens (of Mirostat, of a grammar) stay as they are.
+    pub fn prompt(&mut self, ids: &[u32]) {
+        ids.iter().for_each(|&id| self.history.push(id));
+    }
+
+    /// Tells the stages that `id` was chosen and is now part of the text.
     pub fn accept(&mut self, id: u32) {
         self.history.push(id);
+        self.chain.accept(id);
     }
 
     /// Forgets the text and starts the generator anew.
     pub fn reset(&mut self) {
         self.history.clear();
-        self.rng = Xoshiro256PlusPlus::seed_from_u64(self.seed);
+        self.chain.reset();
+        self.random = Random::new(self.seed);
+    }
+
+    /// Which logits of the next row make a difference: whoever computes it may leave out the others.
+    ///
+    /// ```
+    /// use tritwise_sampling::{Needs, Params};
+    ///
+    /// let mut greedy = Params { banned: vec![3], ..Params::greedy() }.sampler()?;
+    /// assert_eq!(greedy.needs(), Needs::Best { best: 1, within: f32::INFINITY, always: &[3] });
+    /// # Ok::<(), tritwise_sampling::Error>(())
+    /// ```
+    pub fn needs(&mut self) -> Needs<'_> {
+        self.chain.needs(self.history.as_slice(), &mut self.touched)
+    }
+
+    /// As [`needs`](Self::needs), for the row after `ahead` should these tokens be accepted next.
+    pub fn needs_after(&mut self, ahead: &[u32]) -> Needs<'_> {
+        self.ahead.clear();
+        self.ahead.extend_from_slice(self.history.as_slice());
+        self.ahead.extend_from_slice(ahead);
+        self.chain.needs(&self.ahead, &mut self.touched)
     }
 
     /// Chooses a token from `logits` (one per vocabulary entry); does not [`accept`](Self::accept) it.
@@ -109,8 +140,9 @@ impl Sampler {
     /// that makes a NaN), [`Error::NoCandidates`] when nothing is left to
     /// choose. The generator advances only when a token is chosen.
     pub fn pick(&mut self, logits: &[f32]) -> Result<Pick, Error> {
+        let mut random = self.random.clone();
         self.candidates.load(logits)?;
-        self.chain.apply(&mut self.candidates, self.history.as_slice());
+        self.chain.apply(&mut self.candidates, self.history.as_slice(), &mut random);
         self.candidates.refuse_nan()?;
         let best = match self.candidates.best() {
             Some(best) if best.logit > f32::NEG_INFINITY => best.logit,
@@ -120,7 +152,7 @@ impl Sampler {
         self.weights.clear();
         self.weights.extend(candidates.iter().map(|candidate| weight(candidate.logit, best)));
         let total: f64 = self.weights.iter().sum();
-        let threshold = unit(self.rng.next_u64()) * total;
+        let threshold = random.unit() * total;
         let mut sum = 0.0;
         let mut chosen = None;
         for (candidate, &weight) in candidates.iter().zip(&self.weights) {
@@ -134,13 +166,9 @@ impl Sampler {
             }
         }
         let chosen = chosen.ok_or(Error::NoCandidates)?;
+        self.random = random;
         Ok(Pick { id: chosen.id, logprob: log_weight(chosen.logit, best) - libm::log(total) })
     }
-}
-
-/// The upper 53 bits of `bits` as a number in `[0, 1)`.
-fn unit(bits: u64) -> f64 {
-    (bits >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
 }
 
 /// The last tokens, as one slice, in bounded memory.
@@ -183,22 +211,24 @@ mod tests {
     use crate::Params;
 
     /// Where every buffer lies, and how much it holds.
-    fn buffers(sampler: &super::Sampler) -> [(usize, usize); 3] {
+    fn buffers(sampler: &super::Sampler) -> [(usize, usize); 4] {
         [
             sampler.candidates.buffer(),
             (sampler.weights.as_ptr() as usize, sampler.weights.capacity()),
             (sampler.history.tokens.as_ptr() as usize, sampler.history.tokens.capacity()),
+            (sampler.touched.as_ptr() as usize, sampler.touched.capacity()),
         ]
     }
 
     #[test]
     fn nothing_is_allocated_after_the_first_tokens() {
-        let params = Params { repetition_penalty: 1.1, repetition_window: 16, ..Params::default() };
+        let params = Params { repetition_penalty: 1.1, penalty_window: 16, ..Params::default() };
         for params in [params.clone(), Params::greedy(), Params { top_k: 0, ..params }] {
             let mut sampler = params.sampler().unwrap();
             let row =
                 |shift: u32| (0..20_000u32).map(|id| ((id * 7919 + shift) % 1009) as f32 / 50.0).collect::<Vec<_>>();
             let draw = |sampler: &mut super::Sampler, shift| {
+                sampler.needs();
                 let id = sampler.sample(&row(shift)).unwrap();
                 sampler.accept(id);
             };

@@ -26,6 +26,21 @@ pub(crate) fn total(candidates: &[Candidate], best: f32) -> f64 {
     candidates.iter().map(|candidate| weight(candidate.logit, best)).sum()
 }
 
+/// The sum of all weights, and the entropy of the distribution in nats: `ln Σ − Σ wᵢ (lᵢ − best) / Σ`.
+///
+/// In the order of `candidates`, which must not be empty.
+pub(crate) fn entropy(candidates: &[Candidate], best: f32) -> (f64, f64) {
+    let (mut total, mut mean) = (0.0, 0.0);
+    for candidate in candidates {
+        let weight = weight(candidate.logit, best);
+        total += weight;
+        if weight > 0.0 {
+            mean += weight * log_weight(candidate.logit, best);
+        }
+    }
+    (total, libm::log(total) - mean / total)
+}
+
 /// The natural logarithm of the probability that a row of logits gives to `id`.
 ///
 /// `f64` throughout and summed in the order of the ids, so that a perplexity

@@ -1,8 +1,10 @@
 //! The draw: golden ids, the right frequencies, and every odd row.
 
+mod support;
+
 use proptest::prelude::*;
 use tritwise_sampling::{
-    Candidates, Chain, Error, Params, RepetitionPenalty, Sampler, Stage, Temperature, TopK, logprob,
+    Candidates, Chain, Error, Logprobs, Params, Penalties, Random, Sampler, Stage, Step, Temperature, TopK, logprob,
 };
 
 /// Drawn by tools/reference/sampling.py, which has its own generator and its own `exp`.
@@ -32,29 +34,14 @@ fn golden_ids_of_a_wide_row() {
     assert_eq!(drawn, [57, 169, 723, 431, 966, 464, 726, 333, 985, 73, 117, 169, 737, 117, 494, 98]);
 }
 
-/// Pearson's test: with 7 degrees of freedom, 24.3 is exceeded once in a thousand seeds. The seed is fixed.
+/// As drawn by the same script: XTC takes a number for each token, and the draw the next one.
 #[test]
-fn draws_have_the_softmax_frequencies() {
-    let logits = [0.0f32, 1.0, 2.0, -1.0, 0.5, 1.5, -2.0, 0.25];
-    for temperature in [0.5f32, 1.0, 2.0] {
-        let mut sampler = Sampler::new(Chain::new().then(Temperature::new(temperature).unwrap()), 2024);
-        let draws = 100_000;
-        let mut counts = [0u32; 8];
-        for _ in 0..draws {
-            counts[sampler.sample(&logits).unwrap() as usize] += 1;
-        }
-        let weights = logits.map(|logit| f64::from(logit / temperature).exp());
-        let total: f64 = weights.iter().sum();
-        let chi_square: f64 = counts
-            .iter()
-            .zip(weights)
-            .map(|(&count, weight)| {
-                let expected = f64::from(draws) * weight / total;
-                (f64::from(count) - expected).powi(2) / expected
-            })
-            .sum();
-        assert!(chi_square < 24.3, "chi-square {chi_square} at temperature {temperature}: {counts:?}");
-    }
+fn golden_ids_with_xtc() {
+    let params = Params { xtc_probability: 0.5, xtc_threshold: 0.15, seed: 7, ..Params::neutral() };
+    let mut sampler = params.sampler().unwrap();
+    let logits = [0.0, 1.0, 2.0, -1.0, 0.5, 1.5, -2.0, 0.25];
+    let drawn: Vec<u32> = (0..24).map(|_| sampler.sample(&logits).unwrap()).collect();
+    assert_eq!(drawn, [1, 2, 2, 2, 1, 1, 1, 1, 1, 5, 2, 2, 0, 1, 1, 1, 5, 5, 5, 5, 4, 4, 5, 1]);
 }
 
 #[test]
@@ -141,7 +128,7 @@ fn greedy_needs_no_luck() {
 
 #[test]
 fn repetition_is_penalised_within_its_window() {
-    let mut sampler = Sampler::new(Chain::new().then(RepetitionPenalty::new(2.0, 2).unwrap()), 0);
+    let mut sampler = Sampler::new(Chain::new().then(Penalties::new(2.0, 0.0, 0.0, 2).unwrap()), 0);
     let best = |sampler: &mut Sampler| {
         let row = [4.0, 3.0, 2.5, 2.1];
         let mut counts = [0; 4];
@@ -174,7 +161,7 @@ fn history_ends_with_the_last_token() {
         fn name(&self) -> &str {
             "spy"
         }
-        fn apply(&mut self, _: &mut Candidates, history: &[u32]) {
+        fn apply(&mut self, _: &mut Candidates, history: &[u32], _: &mut Random) {
             *self.1.lock().unwrap() = history[history.len().saturating_sub(self.0)..].to_vec();
         }
         fn window(&self) -> usize {
@@ -201,7 +188,7 @@ fn a_stage_cannot_make_the_draw_nonsense() {
         fn name(&self) -> &str {
             "set"
         }
-        fn apply(&mut self, candidates: &mut Candidates, _: &[u32]) {
+        fn apply(&mut self, candidates: &mut Candidates, _: &[u32], _: &mut Random) {
             candidates.as_mut_slice()[0].logit = self.0;
         }
     }
@@ -211,7 +198,7 @@ fn a_stage_cannot_make_the_draw_nonsense() {
         fn name(&self) -> &str {
             "drop"
         }
-        fn apply(&mut self, candidates: &mut Candidates, _: &[u32]) {
+        fn apply(&mut self, candidates: &mut Candidates, _: &[u32], _: &mut Random) {
             candidates.retain(|_| false);
         }
     }
@@ -238,8 +225,8 @@ impl Stage for Wrapped {
     fn name(&self) -> &str {
         "chain"
     }
-    fn apply(&mut self, candidates: &mut Candidates, history: &[u32]) {
-        self.0.apply(candidates, history);
+    fn apply(&mut self, candidates: &mut Candidates, history: &[u32], random: &mut Random) {
+        self.0.apply(candidates, history, random);
     }
 }
 
@@ -263,30 +250,52 @@ proptest! {
         prop_assert_eq!(pick.logprob.to_bits(), logprob(&logits, pick.id).unwrap().to_bits());
     }
 
+    /// The best few with the probabilities that each has by itself, whatever row came before.
+    #[test]
+    fn top_logprobs_are_the_first_of_a_sort(rows in prop::collection::vec(support::logits(), 1..3), n in 0usize..20) {
+        let mut logprobs = Logprobs::new();
+        for logits in rows {
+            let id = (n % logits.len()) as u32;
+            let Ok(expected) = logprob(&logits, id) else {
+                prop_assert!(logprobs.of(&logits, id, n).is_err());
+                continue;
+            };
+            let (found, best) = logprobs.of(&logits, id, n).unwrap();
+            prop_assert_eq!(found.to_bits(), expected.to_bits());
+            let expected: Vec<_> =
+                support::ranking(&logits).into_iter().take(n).map(|id| (id, logprob(&logits, id).unwrap())).collect();
+            prop_assert_eq!(best.collect::<Vec<_>>(), expected);
+        }
+    }
+
     #[test]
     fn probabilities_sum_to_one(logits in prop::collection::vec(-50f32..50.0, 1..100)) {
         let sum: f64 = (0..logits.len() as u32).map(|id| logprob(&logits, id).unwrap().exp()).sum();
         prop_assert!((sum - 1.0).abs() < 1e-12, "{sum}");
     }
 
-    /// Any row without NaN and with something above -inf yields a token that may be chosen.
+    /// Any row and any parameters: a token that may be chosen, or the reason why there is none.
     #[test]
     fn any_row_yields_a_possible_token(
-        bits in prop::collection::vec(any::<u32>(), 1..200),
-        seed: u64,
-        k in 0usize..50,
-        p in 0f32..1.0,
-        t in 0.001f32..3.0,
+        bits in prop::collection::vec(prop_oneof![any::<u32>(), Just(f32::NEG_INFINITY.to_bits())], 1..200),
+        params in support::params(),
+        history in prop::collection::vec(0u32..60, 0..12),
     ) {
         let logits: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
-        let params = Params { top_k: k, top_p: p, temperature: t, seed, ..Params::default() };
-        match params.sampler().unwrap().pick(&logits) {
+        let mut sampler = params.sampler().unwrap();
+        sampler.prompt(&history);
+        let banned = |id: u32| params.banned.contains(&id);
+        match sampler.pick(&logits) {
             Ok(pick) => {
-                prop_assert!(logits[pick.id as usize] > f32::NEG_INFINITY);
-                prop_assert!(pick.logprob <= 0.0);
+                prop_assert!(logits[pick.id as usize] > f32::NEG_INFINITY && !banned(pick.id));
+                prop_assert!(pick.logprob <= 1e-12, "{}", pick.logprob);
             }
             Err(Error::NotANumber { id }) => prop_assert!(logits[id as usize].is_nan()),
-            Err(Error::NoCandidates) => prop_assert!(logits.iter().all(|&logit| logit == f32::NEG_INFINITY)),
+            // A ban that comes after a cut may leave nothing, one before it only where there was nothing else.
+            Err(Error::NoCandidates) => prop_assert!(
+                params.order[0] != Step::Ban && !params.banned.is_empty()
+                    || (0..).zip(&logits).all(|(id, &logit)| logit == f32::NEG_INFINITY || banned(id))
+            ),
             Err(error) => prop_assert!(false, "{error}"),
         }
     }

@@ -1,54 +1,13 @@
 //! Every stage against the slow, obvious way to say the same.
 
+mod support;
+
 use proptest::prelude::*;
+use support::{apply, entropy, finite_logits, ids, logits, probabilities, ranking, sorted, weights};
 use tritwise_sampling::{
-    Candidate, Candidates, Chain, Error, Greedy, MinP, Params, RepetitionPenalty, Stage, Temperature, TopK, TopP,
+    Candidates, Chain, DynamicTemperature, Error, Greedy, MinP, Mirostat, Random, Stage, Temperature, TopK, TopNSigma,
+    TopP, TypicalP, Xtc,
 };
-
-/// Logits with many ties, both infinities and both zeros: where orders go wrong.
-fn logits() -> impl Strategy<Value = Vec<f32>> {
-    let logit = prop_oneof![
-        4 => (-8i8..8).prop_map(|x| f32::from(x) / 4.0),
-        4 => -30f32..30.0,
-        1 => prop::sample::select(vec![0.0, -0.0, f32::NEG_INFINITY, f32::INFINITY, f32::MAX, f32::MIN]),
-    ];
-    prop::collection::vec(logit, 1..700)
-}
-
-/// The same without infinities, for stages that compare probabilities.
-fn finite_logits() -> impl Strategy<Value = Vec<f32>> {
-    prop::collection::vec(prop_oneof![(-8i8..8).prop_map(|x| f32::from(x) / 4.0), -30f32..30.0], 1..700)
-}
-
-/// Ids from best to worst, by a plain sort.
-fn ranking(logits: &[f32]) -> Vec<u32> {
-    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
-    ids.sort_by(|&a, &b| logits[b as usize].partial_cmp(&logits[a as usize]).unwrap().then(a.cmp(&b)));
-    ids
-}
-
-/// `exp(logit - best)` for every id.
-fn weights(logits: &[f32]) -> Vec<f64> {
-    let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    logits.iter().map(|&logit| libm::exp(f64::from(logit) - f64::from(best))).collect()
-}
-
-/// What `stage` leaves of `logits`, by id.
-fn apply(stage: &mut dyn Stage, logits: &[f32], history: &[u32]) -> Vec<Candidate> {
-    let mut candidates = Candidates::new();
-    candidates.load(logits).unwrap();
-    stage.apply(&mut candidates, history);
-    candidates.order_by_id().to_vec()
-}
-
-fn ids(candidates: &[Candidate]) -> Vec<u32> {
-    candidates.iter().map(|candidate| candidate.id).collect()
-}
-
-fn sorted(mut ids: Vec<u32>) -> Vec<u32> {
-    ids.sort_unstable();
-    ids
-}
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
@@ -114,25 +73,68 @@ proptest! {
         }
     }
 
+    /// The chance to be right at the boundary of two nearly equal distances is that of two equal `f64`.
     #[test]
-    fn repetition_counts_each_recent_token_once(
-        logits in logits(),
-        history in prop::collection::vec(0u32..900, 0..50),
-        window in 0usize..60,
-        theta in 0.1f32..3.0,
-    ) {
-        let mut expected = logits.clone();
-        let recent = &history[history.len().saturating_sub(window)..];
-        for (id, logit) in expected.iter_mut().enumerate() {
-            if recent.contains(&(id as u32)) {
-                let scaled = if *logit > 0.0 { *logit / theta } else { *logit * theta };
-                *logit = if logit.is_finite() { scaled.clamp(f32::MIN, f32::MAX) } else { *logit };
+    fn typical_p_is_the_shortest_head_of_a_sort_by_distance_to_the_entropy(logits in finite_logits(), p in 0f32..1.1) {
+        let probabilities = probabilities(&logits);
+        let entropy = entropy(&probabilities);
+        let distance = |id: u32| (-probabilities[id as usize].ln() - entropy).abs();
+        let mut by_distance = ranking(&logits);
+        // Equal logits are equally typical; `ln` of their equal probabilities keeps it so, and the sort is stable.
+        by_distance.sort_by(|&a, &b| distance(a).partial_cmp(&distance(b)).unwrap());
+        let mut mass = 0.0;
+        let mut expected = Vec::new();
+        for &id in &by_distance {
+            expected.push(id);
+            mass += probabilities[id as usize];
+            if mass >= f64::from(p) && p < 1.0 {
+                break;
             }
         }
-        let found = apply(&mut RepetitionPenalty::new(theta, window).unwrap(), &logits, &history);
-        for (candidate, logit) in found.iter().zip(&expected) {
-            prop_assert_eq!(candidate.logit.to_bits(), logit.to_bits(), "token {}", candidate.id);
+        let found = ids(&apply(&mut TypicalP::new(p).unwrap(), &logits, &[]));
+        // Sums in another order differ by rounding: one candidate may be right at the edge.
+        if (mass - f64::from(p)).abs() > 1e-12 {
+            prop_assert_eq!(found, sorted(expected));
         }
+    }
+
+    #[test]
+    fn top_n_sigma_counts_standard_deviations(logits in finite_logits(), n in 0f32..4.0) {
+        let mean = logits.iter().map(|&x| f64::from(x)).sum::<f64>() / logits.len() as f64;
+        let variance = logits.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / logits.len() as f64;
+        let best = f64::from(logits[ranking(&logits)[0] as usize]);
+        let least = best - f64::from(n) * variance.sqrt();
+        let expected: Vec<u32> =
+            (0..logits.len() as u32).filter(|&id| n == 0.0 || f64::from(logits[id as usize]) >= least).collect();
+        prop_assert_eq!(ids(&apply(&mut TopNSigma::new(n).unwrap(), &logits, &[])), expected);
+    }
+
+    #[test]
+    fn a_dynamic_temperature_follows_the_entropy(
+        logits in finite_logits(),
+        (t, range, exponent) in (0.001f32..3.0, 0f32..3.0, 0.1f32..4.0),
+    ) {
+        let found = apply(&mut DynamicTemperature::new(t, range, exponent).unwrap(), &logits, &[]);
+        let (low, high) = ((f64::from(t) - f64::from(range)).max(0.001), f64::from(t) + f64::from(range));
+        let share = entropy(&probabilities(&logits)) / (logits.len() as f64).ln();
+        let t = low + (high - low) * share.powf(exponent.into());
+        for (candidate, &logit) in found.iter().zip(&logits) {
+            let expected = if logits.len() == 1 { f64::from(logit) } else { f64::from(logit) / t };
+            let error = (f64::from(candidate.logit) - expected).abs();
+            prop_assert!(error <= 1e-5 * expected.abs().max(1e-3), "{} for {expected}", candidate.logit);
+        }
+    }
+
+    /// With the chance 1, so that it always acts.
+    #[test]
+    fn xtc_drops_all_top_choices_but_the_worst(logits in finite_logits(), threshold in 0f32..0.6) {
+        let weights = weights(&logits);
+        let least = f64::from(threshold) * weights.iter().sum::<f64>();
+        let top: Vec<u32> = ranking(&logits).into_iter().filter(|&id| weights[id as usize] >= least).collect();
+        let dropped = &top[..top.len().saturating_sub(1)];
+        let expected: Vec<u32> = (0..logits.len() as u32).filter(|id| !dropped.contains(id)).collect();
+        prop_assert_eq!(ids(&apply(&mut Xtc::new(1.0, threshold).unwrap(), &logits, &[])), expected);
+        prop_assert_eq!(apply(&mut Xtc::new(0.0, threshold).unwrap(), &logits, &[]).len(), logits.len());
     }
 
     /// Whatever was ranked, cut or filtered before, the best `n` come out best first.
@@ -191,13 +193,20 @@ fn parameters_outside_their_range_are_refused() {
     for p in [-0.1, 1.1, f32::NAN, f32::INFINITY] {
         assert!(matches!(MinP::new(p), Err(Error::Parameter { parameter: "min-p", .. })), "{p}");
     }
-    for theta in [0.0, -1.0, f32::NAN, f32::INFINITY] {
-        let refused = RepetitionPenalty::new(theta, 8);
-        assert!(matches!(refused, Err(Error::Parameter { parameter: "repetition penalty", .. })), "{theta}");
+    for p in [-0.1, f32::NAN] {
+        assert!(matches!(TypicalP::new(p), Err(Error::Parameter { parameter: "typical-p", .. })), "{p}");
     }
-    // A greedy choice does not excuse a value that would never work.
-    assert!(Params { top_p: f32::NAN, ..Params::greedy() }.chain().is_err());
-    assert!(Params { temperature: -0.5, ..Params::default() }.chain().is_err());
+    for n in [-1.0, f32::NAN, f32::INFINITY] {
+        assert!(matches!(TopNSigma::new(n), Err(Error::Parameter { parameter: "top-n-sigma", .. })), "{n}");
+        let range = DynamicTemperature::new(1.0, n, 1.0);
+        assert!(matches!(range, Err(Error::Parameter { parameter: "dynamic temperature range", .. })), "{n}");
+        let exponent = DynamicTemperature::new(1.0, 0.5, n);
+        assert!(matches!(exponent, Err(Error::Parameter { parameter: "dynamic temperature exponent", .. })), "{n}");
+    }
+    for p in [-0.1, 1.1, f32::NAN] {
+        assert!(matches!(Xtc::new(p, 0.1), Err(Error::Parameter { parameter: "XTC probability", .. })), "{p}");
+        assert!(matches!(Xtc::new(0.1, p), Err(Error::Parameter { parameter: "XTC threshold", .. })), "{p}");
+    }
 }
 
 #[test]
@@ -207,22 +216,12 @@ fn an_error_names_the_parameter_the_value_and_the_range() {
 }
 
 #[test]
-fn the_default_order_is_as_documented() {
-    let all = Params { repetition_penalty: 1.2, ..Params::default() };
-    let order = "repetition-penalty → top-k → top-p → min-p → temperature";
-    assert_eq!(all.chain().unwrap().to_string(), order);
-    assert_eq!(Params::greedy().chain().unwrap().to_string(), "greedy");
-    let neutral = Params { temperature: 1.0, ..Params::greedy() };
-    assert_eq!(neutral.chain().unwrap().stages().len(), 0);
-}
-
-#[test]
 fn the_order_of_a_chain_matters() {
     // Of two candidates with 0.73 and 0.27, top-p 0.7 keeps one; flattened first to 0.52 and 0.48, both.
     let left = |mut chain: Chain| {
         let mut candidates = Candidates::new();
         candidates.load(&[1.0, 0.0]).unwrap();
-        chain.apply(&mut candidates, &[]);
+        chain.apply(&mut candidates, &[], &mut Random::new(0));
         candidates.len()
     };
     let (top_p, temperature) = (TopP::new(0.7).unwrap(), Temperature::new(10.0).unwrap());
@@ -237,4 +236,58 @@ fn infinite_logits_share_the_nucleus() {
     assert_eq!(ids(&apply(&mut TopP::new(0.5).unwrap(), &row, &[])), [1]);
     assert_eq!(ids(&apply(&mut TopP::new(0.9).unwrap(), &row, &[])), [1, 3]);
     assert_eq!(ids(&apply(&mut MinP::new(0.5).unwrap(), &row, &[])), [1, 3]);
+    assert_eq!(ids(&apply(&mut TypicalP::new(0.9).unwrap(), &row, &[])), [1, 3]);
+    assert_eq!(ids(&apply(&mut TopNSigma::new(9.0).unwrap(), &row, &[])), [1, 3]);
+    assert_eq!(ids(&apply(&mut Xtc::new(1.0, 0.2).unwrap(), &row, &[])), [0, 2, 3, 4]);
+    let hot = apply(&mut DynamicTemperature::new(2.0, 1.0, 1.0).unwrap(), &row, &[]);
+    assert!(hot[0].logit == 5.0 / (1.0 + 2.0 * (2f32.ln() / 4f32.ln())) && hot[1].logit == inf, "{hot:?}");
+}
+
+/// One possible token stays, whatever cuts, and a row without one is left to the draw to refuse.
+#[test]
+fn a_row_of_one_possible_token() {
+    let inf = f32::NEG_INFINITY;
+    let stages = || -> [Box<dyn Stage>; 9] {
+        [
+            Box::new(Greedy),
+            Box::new(TopK::new(1)),
+            Box::new(TopP::new(0.0).unwrap()),
+            Box::new(MinP::new(1.0).unwrap()),
+            Box::new(TypicalP::new(0.0).unwrap()),
+            Box::new(TopNSigma::new(0.001).unwrap()),
+            Box::new(Xtc::new(1.0, 0.0).unwrap()),
+            Box::new(DynamicTemperature::new(1.0, 0.9, 2.0).unwrap()),
+            Box::new(Mirostat::new(0.01, 1.0).unwrap()),
+        ]
+    };
+    for mut stage in stages() {
+        let left = apply(&mut *stage, &[inf, inf, 1.5, inf], &[]);
+        let possible: Vec<u32> = left.iter().filter(|c| c.logit > inf).map(|c| c.id).collect();
+        assert_eq!(possible, [2], "{}", stage.name());
+        assert!(apply(&mut *stage, &[f32::MAX, f32::MIN], &[]).iter().all(|c| c.logit.is_finite()), "{}", stage.name());
+    }
+    for mut stage in stages() {
+        let left = apply(&mut *stage, &[inf; 3], &[]);
+        assert!(left.iter().all(|c| c.logit == inf), "{} {left:?}", stage.name());
+        let mut nothing = Candidates::new();
+        stage.apply(&mut nothing, &[], &mut Random::new(0));
+        assert!(nothing.is_empty(), "{}", stage.name());
+    }
+}
+
+/// Half of the draws exclude, by the same generator that draws: one number before the draw's.
+#[test]
+fn xtc_takes_one_number_whatever_it_sees() {
+    for row in [&[0.0, 0.0][..], &[5.0, 0.0], &[1.0]] {
+        let mut random = Random::new(5);
+        let mut candidates = Candidates::new();
+        for _ in 0..100 {
+            candidates.load(row).unwrap();
+            Xtc::new(0.5, 0.1).unwrap().apply(&mut candidates, &[], &mut random);
+        }
+        let mut expected = Random::new(5);
+        let excluded = (0..100).filter(|_| expected.unit() < 0.5).count();
+        assert!((35..65).contains(&excluded));
+        assert_eq!(random.unit(), expected.unit());
+    }
 }

@@ -227,8 +227,8 @@ impl<P: Iterator<Item: AsRef<str>>> Iterator for Completions<P> {
 impl Slot {
     /// Takes the next token.
     fn advance(&mut self, logits: &[f32]) {
-        let token = self.writer.choose(logits);
-        match token.and_then(|token| self.writer.write(&mut self.session, token)) {
+        let choice = self.writer.choose(logits);
+        match choice.and_then(|choice| self.writer.write(&mut self.session, choice)) {
             Ok(text) => self.text.push_str(&text),
             Err(error) => self.error = Some(error),
         }

@@ -56,6 +56,16 @@ pub enum Error {
         /// Tokens the session can hold.
         capacity: usize,
     },
+    /// A model cannot draft for another one.
+    #[error("{small} cannot draft for {large}: token {token} is not the same in both, and drafts are tokens")]
+    Vocabularies {
+        /// The model that was to draft.
+        small: String,
+        /// The other one.
+        large: String,
+        /// The first token that differs.
+        token: u32,
+    },
     /// A session could not be written.
     #[error("{file}: {source}; the session was not saved")]
     Save {

@@ -32,10 +32,12 @@
 
 mod batch;
 mod cancel;
+mod draft;
 mod embedding;
 mod error;
 mod fingerprint;
 mod generation;
+mod logprobs;
 mod model;
 mod sampling;
 mod score;
@@ -44,9 +46,11 @@ mod writer;
 
 pub use batch::{Completion, Completions};
 pub use cancel::Cancel;
+pub use draft::{Draft, DraftModel, PromptLookup};
 pub use error::{Error, RestoreError};
 pub use fingerprint::Fingerprint;
 pub use generation::{Generation, Piece, StopReason, Summary};
+pub use logprobs::TokenLogprob;
 pub use model::{Model, ModelBuilder};
 pub use sampling::Sampling;
 pub use session::{Overflow, Session};
@@ -54,7 +58,7 @@ pub use tritwise_kernels::cpu::{HeadMode, KvType};
 #[cfg(feature = "download")]
 pub use tritwise_loader::download;
 pub use tritwise_model::Progress;
-pub use tritwise_sampling::Params;
+pub use tritwise_sampling::{Params, Step};
 pub use tritwise_tensor::{Activation, Config, I2sLayout, Inputs, Pooling};
 
 pub use tritwise_kernels as kernels;

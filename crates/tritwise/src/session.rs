@@ -232,25 +232,37 @@ impl Session {
     /// Evaluates what is not yet evaluated and returns the wanted logits of the token
     /// after the text. `None` if cancelled on the way.
     pub(crate) fn next_logits(&mut self, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Option<&[f32]>, Error> {
+        let logits = self.logits_with(&[], wanted, cancel)?;
+        Ok(logits.and_then(|logits| logits.last()))
+    }
+
+    /// The same as if `ahead` followed the text, of which it does not become part; but it stays
+    /// evaluated until [`keep_evaluated`](Self::keep_evaluated) says how much of it came true.
+    pub(crate) fn logits_with(
+        &mut self,
+        ahead: &[u32],
+        wanted: Wanted<'_>,
+        cancel: &Cancel,
+    ) -> Result<Option<Logits<'_>>, Error> {
         if self.tokens.is_empty() {
             return Err(Error::EmptyPrompt);
         }
         self.rewind();
-        while self.pending() > PREFILL_CHUNK {
-            if self.forward(PREFILL_CHUNK, Wanted::Nothing, cancel)?.is_none() {
+        let stop = || cancel.reason().is_some();
+        let len = self.tokens.len();
+        let Self { model, tokens, sequence, workspace, .. } = self;
+        while len - sequence.len() > PREFILL_CHUNK {
+            let start = sequence.len();
+            let turn = Turn { sequence, tokens: &tokens[start..start + PREFILL_CHUNK], wanted: Wanted::Nothing };
+            if model.network.forward_unless(workspace, &mut [turn], &stop)?.is_none() {
                 return Ok(None);
             }
         }
-        let logits = self.forward(self.pending(), wanted, cancel)?;
-        Ok(logits.and_then(|logits| logits.last()))
-    }
-
-    /// Evaluates the next `count` tokens of the text. `None` if cancelled on the way.
-    fn forward(&mut self, count: usize, wanted: Wanted<'_>, cancel: &Cancel) -> Result<Option<Logits<'_>>, Error> {
-        let start = self.sequence.len();
-        let turn = Turn { sequence: &mut self.sequence, tokens: &self.tokens[start..start + count], wanted };
-        let stop = || cancel.reason().is_some();
-        Ok(self.model.network.forward_unless(&mut self.workspace, &mut [turn], &stop)?)
+        tokens.extend_from_slice(ahead);
+        let turn = Turn { tokens: &tokens[sequence.len()..], sequence, wanted };
+        let logits = model.network.forward_unless(workspace, &mut [turn], &stop);
+        tokens.truncate(len);
+        Ok(logits?)
     }
 
     /// The next `count` tokens that are not evaluated, as part of a batch.
@@ -262,6 +274,11 @@ impl Session {
     /// Leaves at least the last token to evaluate: where all were, the logits are gone, and it gives them again.
     pub(crate) fn rewind(&mut self) {
         self.sequence.truncate(self.tokens.len().saturating_sub(1));
+    }
+
+    /// Takes the first `tokens` evaluated tokens for the text's, and forgets those behind them.
+    pub(crate) fn keep_evaluated(&mut self, tokens: usize) {
+        self.sequence.truncate(tokens);
     }
 
     pub(crate) fn model(&self) -> &Arc<Inner> {

@@ -1,23 +1,27 @@
 //! From logits to text: what one generation knows, wherever its logits come from.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tritwise_model::Wanted;
+use tritwise_model::{Keep, Wanted};
 use tritwise_sampling::Sampler;
 use tritwise_tokenizer::{Special, StopStrings, Utf8Stream};
 
-use crate::{Error, Overflow, Sampling, Session, StopReason, Summary};
+use crate::logprobs::Recorder;
+use crate::{Error, Overflow, Sampling, Session, StopReason, Summary, TokenLogprob};
 
 /// A generation in progress, without the session that it writes into.
 ///
 /// In a loop: [`limit`](Self::limit), logits as [`wanted`](Self::wanted), [`choose`](Self::choose), [`write`](Self::write).
+/// Where the text was guessed ahead, several rows of logits by [`rules`](Self::rules), and as many choices before they are written.
 #[derive(Debug)]
 pub(crate) struct Writer {
     sampler: Sampler,
     sampling: Sampling,
-    /// Every token that the sampler has seen, also those that the session has dropped.
-    history: Vec<u32>,
+    recorder: Option<Recorder>,
+    /// Log-probabilities of the text that is not released.
+    logprobs: Vec<TokenLogprob>,
     utf8: Utf8Stream,
     stops: StopStrings,
     /// Bytes of the tokens made, and of the text released.
@@ -32,9 +36,10 @@ impl Writer {
     pub(crate) fn new(session: &Session, sampling: &Sampling) -> Result<Self, Error> {
         session.model().tokenizer()?;
         Ok(Self {
-            sampler: sampling.sampler(session.tokens())?,
+            sampler: sampling.sampler(session.model(), session.tokens())?,
             sampling: sampling.clone(),
-            history: session.tokens().to_vec(),
+            recorder: Recorder::new(sampling),
+            logprobs: Vec::new(),
             utf8: Utf8Stream::new(),
             stops: StopStrings::new(&sampling.stops)?,
             made: 0,
@@ -63,14 +68,34 @@ impl Writer {
         None
     }
 
-    /// Which logits the next token is chosen from.
-    pub(crate) fn wanted(&self) -> Wanted<'_> {
-        self.sampling.wanted(&self.history)
+    /// How many tokens may still be made.
+    pub(crate) fn left(&self) -> usize {
+        self.sampling.max_tokens.saturating_sub(self.summary.tokens)
     }
 
-    /// The next token.
-    pub(crate) fn choose(&mut self, logits: &[f32]) -> Result<u32, Error> {
-        Ok(self.sampler.sample(logits)?)
+    /// Which logits the next token is chosen from.
+    pub(crate) fn wanted(&mut self) -> Wanted<'_> {
+        self.sampling.wanted(&mut self.sampler)
+    }
+
+    /// Which logits the next token is chosen from, and each one after that should the text go on with `ahead`.
+    pub(crate) fn rules(&mut self, ahead: &[u32]) -> Rules {
+        let mut rules = Rules { named: Vec::new(), rows: Vec::with_capacity(ahead.len() + 1) };
+        for n in 0..=ahead.len() {
+            let keep = self.sampling.wanted_after(&mut self.sampler, &ahead[..n]);
+            let start = rules.named.len();
+            rules.named.extend_from_slice(keep.always);
+            rules.rows.push((keep.best, keep.within, start..rules.named.len()));
+        }
+        rules
+    }
+
+    /// The next token, which the sampler then knows of.
+    pub(crate) fn choose(&mut self, logits: &[f32]) -> Result<Choice, Error> {
+        let token = self.sampler.sample(logits)?;
+        let logprob = self.recorder.as_mut().map(|recorder| recorder.of(logits, token)).transpose()?;
+        self.sampler.accept(token);
+        Ok(Choice { token, logprob })
     }
 
     /// Notes how long a token took.
@@ -81,10 +106,14 @@ impl Writer {
         }
     }
 
+    /// The log-probabilities of the tokens written since the last time, if they were asked for.
+    pub(crate) fn take_logprobs(&mut self) -> Vec<TokenLogprob> {
+        std::mem::take(&mut self.logprobs)
+    }
+
     /// Adds a token to the session. Returns the text that it releases, which may be empty.
-    pub(crate) fn write(&mut self, session: &mut Session, token: u32) -> Result<String, Error> {
-        self.sampler.accept(token);
-        self.history.push(token);
+    pub(crate) fn write(&mut self, session: &mut Session, choice: Choice) -> Result<String, Error> {
+        let Choice { token, logprob } = choice;
         session.append(token);
         self.summary.tokens += 1;
         let model = Arc::clone(session.model());
@@ -92,6 +121,7 @@ impl Writer {
         if tokenizer.is_eog(token) {
             return Ok(self.end(StopReason::End));
         }
+        self.logprobs.extend(logprob);
         let bytes = tokenizer.token_bytes(token);
         self.made += bytes.len();
         let (mut whole, mut text) = (String::new(), String::new());
@@ -128,7 +158,7 @@ impl Writer {
     ///
     /// A token that is only partly wanted is replaced by tokens for that part. What
     /// was there before this generation stays, and so may a stop string's beginning that was dropped since.
-    fn take_back(&self, session: &mut Session, mut excess: usize) -> Result<(), Error> {
+    fn take_back(&mut self, session: &mut Session, mut excess: usize) -> Result<(), Error> {
         let model = Arc::clone(session.model());
         let tokenizer = model.tokenizer()?;
         while excess > 0
@@ -140,9 +170,35 @@ impl Writer {
             if let Some(wanted) = bytes.len().checked_sub(excess).filter(|&wanted| wanted > 0) {
                 let part = String::from_utf8_lossy(&bytes[..wanted]);
                 tokenizer.encode(&part, Special::Text)?.into_iter().for_each(|id| session.append(id));
+            } else {
+                self.logprobs.pop();
             }
             excess = excess.saturating_sub(bytes.len());
         }
         Ok(())
+    }
+}
+
+/// A token that was chosen.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) token: u32,
+    logprob: Option<TokenLogprob>,
+}
+
+/// What matters of several rows of logits.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// All rows' [`Keep::always`].
+    named: Vec<u32>,
+    /// The rest of each row's [`Keep`], and which of `named` are its own.
+    rows: Vec<(usize, f32, Range<usize>)>,
+}
+
+impl Rules {
+    /// One for each row.
+    pub(crate) fn keeps(&self) -> Vec<Keep<'_>> {
+        let rows = self.rows.iter().cloned();
+        rows.map(|(best, within, named)| Keep { best, within, always: &self.named[named], allowed: None }).collect()
     }
 }

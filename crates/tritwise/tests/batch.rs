@@ -48,7 +48,7 @@ fn alone(
 fn each_text_is_the_one_it_is_alone() {
     let params = [
         Params { seed: u64::MAX - 2, ..Params::default() },
-        Params { repetition_penalty: 1.3, repetition_window: 20, top_k: 0, ..Params::default() },
+        Params { repetition_penalty: 1.3, penalty_window: 20, top_k: 0, ..Params::default() },
         Params::greedy(),
     ];
     let end = |sampling: Sampling| sampling.max_tokens(30).stop(" and");

@@ -1,5 +1,5 @@
 use super::saturate;
-use crate::{Candidates, Error, Stage};
+use crate::{Candidates, Effect, Error, Random, Stage};
 
 /// Divides every logit by a temperature: below 1 sharpens, above 1 flattens
 /// the distribution (Ackley, Hinton and Sejnowski 1985, the Boltzmann machine).
@@ -36,11 +36,15 @@ impl Stage for Temperature {
         "temperature"
     }
 
-    fn apply(&mut self, candidates: &mut Candidates, _history: &[u32]) {
+    fn apply(&mut self, candidates: &mut Candidates, _history: &[u32], _random: &mut Random) {
         if self.t != 1.0 {
             for candidate in candidates.as_mut_slice() {
                 candidate.logit = saturate(candidate.logit, candidate.logit / self.t);
             }
         }
+    }
+
+    fn effect(&mut self, _history: &[u32], _touched: &mut Vec<u32>) -> Effect {
+        if self.t == 1.0 { Effect::NONE } else { Effect::Any }
     }
 }

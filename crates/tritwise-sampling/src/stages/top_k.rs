@@ -1,4 +1,4 @@
-use crate::{Candidates, Stage};
+use crate::{Candidates, Effect, Random, Stage};
 
 /// Keeps the `k` best candidates (Fan et al., arXiv 1805.04833, section 5.2).
 ///
@@ -21,9 +21,13 @@ impl Stage for TopK {
         "top-k"
     }
 
-    fn apply(&mut self, candidates: &mut Candidates, _history: &[u32]) {
+    fn apply(&mut self, candidates: &mut Candidates, _history: &[u32], _random: &mut Random) {
         if self.k > 0 {
             candidates.keep_best(self.k);
         }
+    }
+
+    fn effect(&mut self, _history: &[u32], _touched: &mut Vec<u32>) -> Effect {
+        if self.k == 0 { Effect::NONE } else { Effect::Cuts { best: self.k, within: f32::INFINITY } }
     }
 }

@@ -1,5 +1,5 @@
 use crate::softmax::{total, weight};
-use crate::{Candidates, Error, Stage};
+use crate::{Candidates, Effect, Error, Random, Stage};
 
 /// Keeps the fewest best candidates whose probabilities sum to at least `p`
 /// (nucleus sampling; Holtzman et al., arXiv 1904.09751, section 3.1).
@@ -29,7 +29,7 @@ impl Stage for TopP {
         "top-p"
     }
 
-    fn apply(&mut self, candidates: &mut Candidates, _history: &[u32]) {
+    fn apply(&mut self, candidates: &mut Candidates, _history: &[u32], _random: &mut Random) {
         let Some(best) = candidates.best() else { return };
         if self.p >= 1.0 {
             return;
@@ -52,6 +52,10 @@ impl Stage for TopP {
             }
             ranked = ranked.saturating_mul(8);
         }
+    }
+
+    fn effect(&mut self, _history: &[u32], _touched: &mut Vec<u32>) -> Effect {
+        if self.p >= 1.0 { Effect::NONE } else { Effect::Any }
     }
 }
 

@@ -21,7 +21,7 @@ ALLOWED = {
     },
     "tritwise-model": {"thiserror", "tritwise-kernels", "tritwise-tensor"},
     "tritwise": {
-        "thiserror", "tritwise-kernels", "tritwise-loader", "tritwise-model",
+        "serde_json", "thiserror", "tritwise-kernels", "tritwise-loader", "tritwise-model",
         "tritwise-sampling", "tritwise-tensor", "tritwise-tokenizer",
     },
 }

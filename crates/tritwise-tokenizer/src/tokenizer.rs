@@ -170,7 +170,8 @@ impl Tokenizer {
 
     /// The text of `ids`, control tokens left out.
     ///
-    /// The inverse of [`encode`](Self::encode) for a whole text: the space that
+    /// The inverse of [`encode`](Self::encode) for a whole text, unless the file has texts normalised (NFC, NFKC, lower
+    /// case: then of the normalised one) or has characters without a token become `<unk>`: the space that
     /// a SentencePiece vocabulary puts in front of a text is taken away again
     /// (not so the one after each token found inside a text, nor is a U+2581 in
     /// the text told from the space it stands for).

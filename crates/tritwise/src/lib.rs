@@ -16,8 +16,8 @@
 //! [`Model`] is a checkpoint ready to run: shared, immutable, opened from a
 //! GGUF file or a Hugging Face folder, or refused with the reason. [`Session`]
 //! is one text in progress. [`Generation`] is an iterator over new text;
-//! dropping it, or setting a [`Cancel`] from another thread, stops it. [`Model::embed`]
-//! makes vectors of texts.
+//! dropping it, or setting a [`Cancel`] from another thread, stops it. [`Chat`] is a
+//! conversation by the model's own template. [`Model::embed`] makes vectors of texts.
 //!
 //! A text's logits have the same bits on every instruction set, with every
 //! number of threads, and however the prompt is cut; with the same seed the
@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod cancel;
+mod chat;
 mod embedding;
 mod error;
 mod generation;
@@ -40,6 +41,7 @@ mod score;
 mod session;
 
 pub use cancel::Cancel;
+pub use chat::{Chat, Reply};
 pub use error::Error;
 pub use generation::{Generation, Piece, StopReason, Summary};
 pub use model::{Model, ModelBuilder};
@@ -51,6 +53,7 @@ pub use tritwise_loader::download;
 pub use tritwise_model::Progress;
 pub use tritwise_sampling::Params;
 pub use tritwise_tensor::{Activation, Config, I2sLayout, Inputs, Pooling};
+pub use tritwise_tokenizer::chat::{ChatTemplate, Message};
 
 pub use tritwise_kernels as kernels;
 pub use tritwise_loader as loader;

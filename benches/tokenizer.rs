@@ -42,7 +42,8 @@ fn vocabularies() -> Vec<(&'static str, Vec<u8>)> {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("folder");
     let source = tritwise_loader::open(root.join("assets/stories-8m.gguf"), &Options::default()).unwrap();
-    let conversion = Conversion { linear: TernaryEncoding::HfPacked, ..Conversion::default() };
+    let mut conversion = Conversion::default();
+    conversion.linear = TernaryEncoding::HfPacked;
     tritwise_loader::convert(&source, &folder, &conversion, &mut |_| {}).unwrap();
     let bundled = std::fs::read(folder.join("tokenizer.json")).unwrap();
     vec![("bundled", bundled), ("byte-level", fixture("byte-level")), ("sentence-piece", fixture("sentence-piece"))]

@@ -74,7 +74,10 @@ fn run(args: &Args) -> Result {
     let mut lines = std::io::stdin().lock().lines();
     loop {
         terminal.role("User")?;
-        let Some(line) = lines.next().transpose()? else { return Ok(println!()) };
+        let Some(line) = lines.next().transpose()? else {
+            println!();
+            return Ok(());
+        };
         let said = match line.trim() {
             "" => Ok(()),
             "/quit" => return Ok(()),

@@ -65,6 +65,10 @@ done
 "$bin/plot" --check
 "$bin/hello" >"$out/hello"
 "$bin/embed" --json 2>/dev/null | json query ranked
-printf 'Tell me a story.\n\n' | "$bin/chat" -n 16 >"$out/chat"
+printf 'Tell me a story.\n/save %s\n/undo\n/undo\n' "$out/chat.json" | "$bin/chat" -n 16 >"$out/chat" 2>"$out/err"
+grep -q "there is nothing to take back" "$out/err"
+python3 -c "import json,sys; m=json.load(open(sys.argv[1])); sys.exit([x['role'] for x in m] != ['user', 'assistant'])" "$out/chat.json"
+"$bin/chat" --model "$out/packed" </dev/null 2>"$out/err" && { echo "a chat template was guessed"; exit 1; }
+grep -q "no chat template" "$out/err"
 "$bin/generate" --model "$out/reference" 2>"$out/err" && { echo "a text file was taken for a model"; exit 1; }
 cat "$out/err"

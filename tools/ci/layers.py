@@ -12,7 +12,7 @@ OURS = "tritwise"
 ALLOWED = {
     "tritwise-tensor": {"half", "thiserror"},
     "tritwise-gguf": {"thiserror"},
-    "tritwise-tokenizer": {"serde_json", "thiserror", "tokenizers"},
+    "tritwise-tokenizer": {"minijinja", "minijinja-contrib", "serde_json", "thiserror", "tokenizers"},
     "tritwise-sampling": {"libm", "rand_core", "rand_xoshiro", "thiserror"},
     "tritwise-kernels": {"bytemuck", "half", "libm", "memmap2", "thiserror", "tritwise-tensor"},
     "tritwise-loader": {
@@ -21,7 +21,7 @@ ALLOWED = {
     },
     "tritwise-model": {"thiserror", "tritwise-kernels", "tritwise-tensor"},
     "tritwise": {
-        "sha2", "thiserror", "tritwise-kernels", "tritwise-loader", "tritwise-model",
+        "serde_json", "sha2", "thiserror", "tritwise-kernels", "tritwise-loader", "tritwise-model",
         "tritwise-sampling", "tritwise-tensor", "tritwise-tokenizer",
     },
 }

@@ -8,6 +8,9 @@ pub const JSON_BYTES: u64 = 64 << 20;
 /// 256 k tokens take about 35 MB.
 pub const TOKENIZER_BYTES: u64 = 256 << 20;
 
+/// Most chat templates beside the default one: a folder may have any number of files.
+pub const CHAT_TEMPLATES: usize = 64;
+
 /// Largest listing of a repository on the hub, in bytes, for the same reason; an entry takes about 50.
 #[cfg(feature = "download")]
 pub const LISTING_BYTES: u64 = 16 << 20;

@@ -72,9 +72,10 @@ impl Source {
         self.vocabulary.tokenizer(&self.container.label)
     }
 
-    /// The Jinja template that turns a conversation into text, if the checkpoint has one.
-    pub fn chat_template(&self) -> Option<&str> {
-        self.vocabulary.chat_template()
+    /// The Jinja templates that turn a conversation into text, by name: the one that is used unless another is asked
+    /// for is called `default`, another is often called `tool_use`.
+    pub fn chat_templates(&self) -> Vec<(String, String)> {
+        self.vocabulary.chat_templates()
     }
 
     fn tensor_name(&self, id: TensorId) -> String {

@@ -17,7 +17,7 @@ pub(crate) enum Vocabulary {
     /// The metadata of a GGUF file.
     Gguf(Header),
     /// The JSON files of a Hugging Face folder.
-    Folder(Folder),
+    Folder(Box<Folder>),
 }
 
 /// The small files of a Hugging Face folder.
@@ -32,8 +32,8 @@ pub(crate) struct Folder {
     tokenizer_config: Value,
     /// `generation_config.json`: above all the tokens that end a generation.
     generation_config: Value,
-    /// `chat_template.jinja`, which goes before the template in `tokenizer_config.json`.
-    chat_template: Option<String>,
+    /// The templates in files of their own, which go before those in `tokenizer_config.json`.
+    jinja: Vec<(String, String)>,
 }
 
 impl Folder {
@@ -45,16 +45,13 @@ impl Folder {
             Some(bytes) => serde_json::from_slice(&bytes)
                 .map_err(|error| file_error(&label(name), format_args!("is not JSON: {error}"))),
         };
-        let template = read_small(&path.join("chat_template.jinja"), limits::JSON_BYTES)?.map(String::from_utf8);
         Ok(Self {
             path: path.to_owned(),
             config: json("config.json")?,
             tokenizer: read_small(&path.join("tokenizer.json"), limits::TOKENIZER_BYTES)?,
             tokenizer_config: json("tokenizer_config.json")?,
             generation_config: json("generation_config.json")?,
-            chat_template: template
-                .transpose()
-                .map_err(|_| file_error(&label("chat_template.jinja"), "is not UTF-8"))?,
+            jinja: jinja_files(path)?,
         })
     }
 
@@ -86,15 +83,47 @@ impl Folder {
         }
     }
 
-    /// The Jinja template that turns a conversation into text.
-    pub(crate) fn chat_template(&self) -> Option<&str> {
-        let named = |template: &Value| template["name"] == "default";
-        let value = match &self.tokenizer_config["chat_template"] {
-            Value::Array(several) => &several.iter().find(|&template| named(template))?["template"],
-            one => one,
-        };
-        self.chat_template.as_deref().or_else(|| value.as_str())
+    /// The Jinja templates that turn a conversation into text, by name.
+    pub(crate) fn chat_templates(&self) -> Vec<(String, String)> {
+        let mut templates = Vec::new();
+        match &self.tokenizer_config["chat_template"] {
+            Value::Array(several) => templates.extend(several.iter().filter_map(|template| {
+                Some((template["name"].as_str()?.to_owned(), template["template"].as_str()?.to_owned()))
+            })),
+            one => templates.extend(one.as_str().map(|one| (DEFAULT_TEMPLATE.to_owned(), one.to_owned()))),
+        }
+        for (name, source) in &self.jinja {
+            templates.retain(|(known, _)| known != name);
+            templates.push((name.clone(), source.clone()));
+        }
+        templates
     }
+}
+
+/// How the template is called that is used unless another is asked for.
+pub(crate) const DEFAULT_TEMPLATE: &str = "default";
+
+/// `chat_template.jinja`, and what transformers 5 puts beside it for further templates.
+fn jinja_files(path: &Path) -> Result<Vec<(String, String)>, CheckpointError> {
+    let mut templates = Vec::new();
+    for file in [path.join("chat_template.jinja")].into_iter().chain(additional_templates(path)) {
+        let Some(bytes) = read_small(&file, limits::JSON_BYTES)? else { continue };
+        let source = String::from_utf8(bytes);
+        let source = source.map_err(|_| file_error(&file.display().to_string(), "is not UTF-8"))?;
+        let name = file.file_stem().and_then(|stem| stem.to_str()).filter(|_| file.parent() != Some(path));
+        templates.push((name.unwrap_or(DEFAULT_TEMPLATE).to_owned(), source));
+    }
+    Ok(templates)
+}
+
+/// The files `additional_chat_templates/NAME.jinja` of a folder, sorted.
+pub(crate) fn additional_templates(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder.join("additional_chat_templates")).into_iter().flatten();
+    let files = entries.filter_map(Result::ok).map(|entry| entry.path());
+    let named = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "jinja");
+    let mut files: Vec<PathBuf> = files.filter(named).take(limits::CHAT_TEMPLATES).collect();
+    files.sort();
+    files
 }
 
 /// A special token as `tokenizer_config.json` spells it: a string, or an object with its content.
@@ -133,10 +162,21 @@ impl Vocabulary {
         }
     }
 
-    pub(crate) fn chat_template(&self) -> Option<&str> {
+    /// The chat templates by name; GGUF has the default one under `tokenizer.chat_template` and others under
+    /// `tokenizer.chat_template.NAME`.
+    pub(crate) fn chat_templates(&self) -> Vec<(String, String)> {
         match self {
-            Self::Gguf(header) => header.metadata().value("tokenizer.chat_template")?.as_str(),
-            Self::Folder(folder) => folder.chat_template(),
+            Self::Gguf(header) => {
+                let named = header.metadata().iter().filter_map(|(key, value)| {
+                    let name = match key.strip_prefix(CHAT_TEMPLATE)? {
+                        "" => DEFAULT_TEMPLATE,
+                        rest => rest.strip_prefix('.')?,
+                    };
+                    Some((name.to_owned(), value.as_str()?.to_owned()))
+                });
+                named.collect()
+            }
+            Self::Folder(folder) => folder.chat_templates(),
         }
     }
 
@@ -159,6 +199,9 @@ impl Vocabulary {
 
 /// This project's key for what is done to a text before it is split; GGUF has none.
 pub(crate) const NORMALIZER: &str = "tritwise.normalizer";
+
+/// GGUF's key of the chat template.
+pub(crate) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 
 fn gguf_vocab(metadata: &Metadata) -> Result<GgufVocab, tritwise_gguf::Error> {
     let string = |key: &str| Ok(metadata.string(&format!("tokenizer.ggml.{key}"))?.map(str::to_owned));

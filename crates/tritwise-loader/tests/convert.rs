@@ -81,7 +81,7 @@ fn gguf_files_keep_every_row_and_their_metadata() {
             assert_reads_right(&written, scale);
             assert_eq!(written.config(), source.config());
             assert_eq!(written.config().rope.scaling, RopeScaling::Linear { factor: 2.0 });
-            assert_eq!(written.chat_template(), source.chat_template());
+            assert_eq!(written.chat_templates(), source.chat_templates());
             assert_eq!(written.tokenizer().unwrap().unwrap().vocab_size(), VOCAB);
             let metadata = written.describe().metadata;
             let value = |key: &str| metadata.iter().find(|(k, _)| k == key).map(|(_, value)| value.as_str());

@@ -183,6 +183,7 @@ fn tokenizers_of_gguf_files_become_json() {
     let folder = tempfile::tempdir().unwrap();
     let mut sentence = Gguf::new("llama", I2S).with_tokenizer();
     sentence.set("tokenizer.ggml.eot_token_id", 9u32);
+    sentence.set("tokenizer.chat_template.tool_use", "{{ tools }}");
     for (n, original) in [sentence, Gguf::new("bitnet", I2S).with_byte_level_tokenizer()].iter().enumerate() {
         let source = original.open().unwrap();
         let to = folder.path().join(n.to_string());
@@ -194,9 +195,10 @@ fn tokenizers_of_gguf_files_become_json() {
             }
         }
         assert_eq!((a.bos(), a.eos(), a.eog(), a.add_bos()), (b.bos(), b.eos(), b.eog(), b.add_bos()));
-        assert_eq!(source.chat_template(), written.chat_template());
+        assert_eq!(source.chat_templates(), written.chat_templates());
         // And back into a file.
-        convert(&written, &folder.path().join(format!("{n}.gguf")), &Conversion::default()).unwrap();
+        let back = convert(&written, &folder.path().join(format!("{n}.gguf")), &Conversion::default()).unwrap();
+        assert_eq!(source.chat_templates(), back.chat_templates());
     }
 }
 

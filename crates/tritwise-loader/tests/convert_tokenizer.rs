@@ -39,7 +39,7 @@ fn convert(tokenizer: &Json, tokenizer_config: &Json) -> Result<Vec<u8>, Error> 
         }
     }
     assert_eq!(original.eog(), translated.eog());
-    assert_eq!(source.chat_template(), written.chat_template());
+    assert_eq!(source.chat_templates(), written.chat_templates());
     Ok(bytes)
 }
 

@@ -306,9 +306,11 @@ fn tokenizer_json() -> serde_json::Value {
 fn tokenizer_and_the_files_that_complete_it() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    let named = |name: &str, source: &str| (name.to_owned(), source.to_owned());
+    let templates = || open(folder.path()).unwrap().chat_templates();
     Folder::new("BitNetForCausalLM", Stored::Multiply).write(folder.path());
     assert!(open(folder.path()).unwrap().tokenizer().unwrap().is_none());
-    assert_eq!(open(folder.path()).unwrap().chat_template(), None);
+    assert_eq!(templates(), []);
 
     write("tokenizer.json", tokenizer_json().to_string());
     write("generation_config.json", json!({"bos_token_id": 256, "eos_token_id": [257, 258]}).to_string());
@@ -324,13 +326,17 @@ fn tokenizer_and_the_files_that_complete_it() {
     let tokenizer = source.tokenizer().unwrap().unwrap();
     assert_eq!((tokenizer.bos(), tokenizer.eos(), tokenizer.eog()), (Some(256), Some(258), &[257, 258][..]));
     assert!(tokenizer.add_bos());
-    assert_eq!(source.chat_template(), Some("one"));
+    assert_eq!(templates(), [named("default", "one")]);
 
     let several = json!([{"name": "tool_use", "template": "two"}, {"name": "default", "template": "three"}]);
     write("tokenizer_config.json", json!({"chat_template": several}).to_string());
-    assert_eq!(open(folder.path()).unwrap().chat_template(), Some("three"));
+    assert_eq!(templates(), [named("tool_use", "two"), named("default", "three")]);
     write("chat_template.jinja", "four".to_owned());
-    assert_eq!(open(folder.path()).unwrap().chat_template(), Some("four"));
+    assert_eq!(templates(), [named("tool_use", "two"), named("default", "four")]);
+    std::fs::create_dir(folder.path().join("additional_chat_templates")).unwrap();
+    write("additional_chat_templates/rag.jinja", "five".to_owned());
+    write("additional_chat_templates/README", "no template".to_owned());
+    assert_eq!(templates(), [named("tool_use", "two"), named("default", "four"), named("rag", "five")]);
 
     write("tokenizer.json", "{}".to_owned());
     let source = open(folder.path()).unwrap();

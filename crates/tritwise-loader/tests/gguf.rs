@@ -260,7 +260,7 @@ fn tokenizer_and_template_come_along() {
     let source = Gguf::new("llama", I2S).with_tokenizer().open().unwrap();
     let tokenizer = source.tokenizer().unwrap().unwrap();
     assert_eq!((tokenizer.vocab_size(), tokenizer.bos(), tokenizer.eos()), (VOCAB, Some(1), Some(2)));
-    assert_eq!(source.chat_template(), Some("{{ messages }}"));
+    assert_eq!(source.chat_templates(), [("default".to_owned(), "{{ messages }}".to_owned())]);
 }
 
 #[test]

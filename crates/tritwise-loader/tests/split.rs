@@ -66,7 +66,7 @@ fn any_part_stands_for_all() {
     for no in 0..PARTS {
         let source = open(&split.path(no)).unwrap();
         assert_eq!(source.config(), whole.config());
-        assert_eq!(source.chat_template(), whole.chat_template());
+        assert_eq!(source.chat_templates(), whole.chat_templates());
         assert_eq!(source.tokenizer().unwrap().unwrap().vocab_size(), VOCAB);
         assert_reads_right(&source, scale);
         let description = tritwise_loader::describe(split.path(no)).unwrap();

@@ -105,6 +105,49 @@ pub enum Error {
     /// The text defeats the file's splitting rules or model.
     #[error("the text cannot be encoded: {0}")]
     Encode(String),
+    /// A message that is none.
+    #[error("a message must be a JSON object with a role, which is a text; found {0}")]
+    Message(String),
+    /// A chat template failed, refused the conversation, or did not end.
+    #[error("chat template {template}, line {line}: {message}")]
+    Template {
+        /// Which one.
+        template: String,
+        /// Where in it, counted from 1; 0 if it is not known.
+        line: usize,
+        /// What it said, or what was wrong with it.
+        message: String,
+    },
+    /// There is no built-in chat template of this name.
+    #[error("there is no built-in chat template {0:?}; there are {names}", names = crate::chat::BUILT_IN.join(", "))]
+    NoSuchTemplate(String),
+    /// The checkpoint does not say how a conversation becomes a text.
+    #[error(
+        "the checkpoint has no chat template{but}: it may be a model that only continues text. If you know \
+         what it was trained with, name it ({names}), or give the template's text",
+        but = if others.is_empty() { String::new() } else { format!(" called default, but {others}") },
+        names = crate::chat::BUILT_IN.join(", ")
+    )]
+    NoTemplate {
+        /// Names of templates that it has.
+        others: String,
+    },
+    /// The chat template changes control tokens that are spelled in messages, so that they can't be told from its own.
+    #[error(
+        "chat template {template} takes the control token {token:?} in a message apart: take it out of the message"
+    )]
+    TakenApart {
+        /// Which template.
+        template: String,
+        /// A control token that is spelled.
+        token: String,
+    },
+    /// The text has all 32 noncharacters of Unicode's Arabic block, of which one is needed.
+    #[error("the text has every character from U+FDD0 to U+FDEF, which are not for text: take them out")]
+    NoMark,
+    /// The last message has no text, or the chat template does not show it.
+    #[error("there is no message to continue: the last one has no text, or the chat template leaves it out")]
+    NothingToContinue,
     /// A stop string of no characters, which would match everywhere.
     #[error("stop string {0} is empty")]
     EmptyStop(usize),

@@ -1,4 +1,4 @@
-//! Text to token ids and back, from `tokenizer.json` or GGUF metadata, with UTF-8-safe streaming.
+//! Text to token ids and back, from `tokenizer.json` or GGUF metadata, with UTF-8-safe streaming; conversations to text.
 //!
 //! ```text
 //! tokenizer.json ─┐                  encode: text ──► ids
@@ -18,6 +18,7 @@
 
 mod alphabet;
 mod bpe;
+pub mod chat;
 mod error;
 mod export;
 mod gguf;

@@ -34,3 +34,24 @@ impl Normalizer for Normalizers {
         Ok(())
     }
 }
+
+/// Normalizers for a text with marks: what they make of it without, and the marks still in it.
+pub(crate) struct Marked<'a> {
+    pub(crate) normalizers: &'a Normalizers,
+    pub(crate) mark: char,
+}
+
+impl Normalizer for Marked<'_> {
+    fn normalize(&self, text: &mut NormalizedString) -> tokenizers::Result<()> {
+        let without = |text: &NormalizedString| text.get().replace(self.mark, "");
+        let mut unmarked = NormalizedString::from(without(text));
+        self.normalizers.normalize(&mut unmarked)?;
+        self.normalizers.normalize(text)?;
+        // Characters on both sides of a mark may have become one, or a mark may be all there is. There is no name
+        // of a control token to keep apart then.
+        if without(text) != unmarked.get() {
+            *text = unmarked;
+        }
+        Ok(())
+    }
+}

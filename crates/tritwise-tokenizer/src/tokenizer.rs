@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use tokenizers::models::bpe::BpeTrainer;
 use tokenizers::{
-    AddedToken, AddedVocabulary, Model, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizer,
-    PreTokenizerWrapper, Token,
+    AddedToken, AddedVocabulary, Model, NormalizedString, Normalizer, OffsetReferential, OffsetType,
+    PreTokenizedString, PreTokenizer, PreTokenizerWrapper, Token,
 };
 
 use crate::Error;
 use crate::bpe::Bpe;
+use crate::chat::{Rendered, borders};
 use crate::limits::MAX_ADDED_BYTES;
-use crate::normalize::Normalizers;
+use crate::normalize::{Marked, Normalizers};
 use crate::vocabulary::{Kind, Vocabulary};
 
 /// What the names of control tokens mean when they stand in a text.
@@ -56,6 +57,8 @@ pub struct Tokenizer {
     added: AddedVocabulary,
     /// Those and the control tokens.
     added_and_special: AddedVocabulary,
+    /// Whether a control token is looked for in the normalised text.
+    normalized_control: bool,
     space_prefix: bool,
     control: Control,
 }
@@ -70,7 +73,10 @@ impl Tokenizer {
             Special::Text => &self.added,
             Special::Parse => &self.added_and_special,
         };
-        let mut pieces = added.extract_and_normalize(Some(&self.normalizers), text);
+        self.encode_pieces(added.extract_and_normalize(Some(&self.normalizers), text))
+    }
+
+    fn encode_pieces(&self, mut pieces: PreTokenizedString) -> Result<Vec<u32>, Error> {
         if let Some(pre_tokenizer) = &self.pre_tokenizer {
             pre_tokenizer.pre_tokenize(&mut pieces).map_err(|error| Error::Encode(error.to_string()))?;
         }
@@ -92,19 +98,80 @@ impl Tokenizer {
     /// As [`encode`](Self::encode).
     pub fn encode_prompt(&self, text: &str, special: Special) -> Result<Vec<u32>, Error> {
         let mut ids = self.encode(text, special)?;
-        let bos = self.control.bos.filter(|_| self.control.add_bos);
-        if let Some(bos) = bos.filter(|bos| ids.first() != Some(bos)) {
-            ids.insert(0, bos);
-        }
+        self.put_bos(&mut ids);
         if let Some(eos) = self.control.eos.filter(|_| self.control.add_eos) {
             ids.push(eos);
         }
         Ok(ids)
     }
 
+    fn put_bos(&self, ids: &mut Vec<u32>) {
+        let bos = self.control.bos.filter(|_| self.control.add_bos);
+        if let Some(bos) = bos.filter(|bos| ids.first() != Some(bos)) {
+            ids.insert(0, bos);
+        }
+    }
+
+    /// The ids of a rendered conversation: with BOS in front where the file asks for it and the template did not write
+    /// it, never with EOS behind.
+    ///
+    /// Control tokens are those that the template wrote; names of them in messages are text.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_rendered(&self, rendered: &Rendered) -> Result<Vec<u32>, Error> {
+        let mut ids = self.encode_within(&rendered.text, &rendered.borders)?;
+        self.put_bos(&mut ids);
+        Ok(ids)
+    }
+
+    /// The ids of `text` with control tokens parsed, but for those that span one of `borders`: bytes of the text, in
+    /// rising order. Such a one is text like any other.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode); [`Error::NoMark`].
+    ///
+    /// # Panics
+    /// A border is inside a character or outside the text.
+    pub fn encode_within(&self, text: &str, borders: &[usize]) -> Result<Vec<u32>, Error> {
+        if borders.is_empty() {
+            return self.encode(text, Special::Parse);
+        }
+        let mark = borders::absent_mark([text]).ok_or(Error::NoMark)?;
+        let marked = borders::insert(text, borders.iter().copied(), mark);
+        let mut pieces = self.find_marked(&marked, mark);
+        let unmark = |piece: NormalizedString| NormalizedString::from(piece.get().replace(mark, ""));
+        pieces.split(|_, piece| Ok([unmark(piece)])).map_err(|error| Error::Encode(error.to_string()))?;
+        self.encode_pieces(pieces)
+    }
+
+    /// Finds added and control tokens in a text with marks, which are still in the pieces.
+    fn find_marked(&self, marked: &str, mark: char) -> PreTokenizedString {
+        let normalizer = Marked { normalizers: &self.normalizers, mark };
+        self.added_and_special.extract_and_normalize(Some(&normalizer), marked)
+    }
+
+    /// The names of control tokens that are looked for in texts.
+    pub(crate) fn control_names(&self) -> impl Iterator<Item = &str> {
+        self.vocabulary.iter().filter(|&(.., kind)| kind == Kind::Special).map(|(_, text, _)| text)
+    }
+
+    /// Whether normalisation makes control tokens of what does not spell them.
+    pub(crate) fn has_hidden_control(&self, text: &str) -> bool {
+        if !self.normalized_control {
+            return false;
+        }
+        let pieces = self.added_and_special.extract_and_normalize(Some(&self.normalizers), text);
+        let splits = pieces.get_splits(OffsetReferential::Normalized, OffsetType::None);
+        splits
+            .iter()
+            .any(|(.., found)| found.iter().flat_map(|tokens| tokens.iter()).any(|token| self.is_special(token.id)))
+    }
+
     /// The text of `ids`, control tokens left out.
     ///
-    /// The inverse of [`encode`](Self::encode) for a whole text: the space that
+    /// The inverse of [`encode`](Self::encode) for a whole text, unless the file has texts normalised (NFC, NFKC, lower
+    /// case: then of the normalised one) or has characters without a token become `<unk>`: the space that
     /// a SentencePiece vocabulary puts in front of a text is taken away again
     /// (not so the one after each token found inside a text, nor is a U+2581 in
     /// the text told from the space it stands for).
@@ -248,6 +315,7 @@ impl Parts {
                 .map_err(|error| Error::Encode(format!("the added tokens clash: {error}")))?;
             Ok(added)
         };
+        let normalized_control = self.added.iter().any(|token| token.special && token.normalized);
         let plain = self.added.iter().filter(|token| !token.special).cloned().collect();
         let (added, added_and_special) = (searched(plain)?, searched(self.added)?);
         Ok(Tokenizer {
@@ -257,6 +325,7 @@ impl Parts {
             bpe: self.bpe,
             normalizers: self.normalizers,
             pre_tokenizer: self.pre_tokenizer,
+            normalized_control,
             space_prefix: self.space_prefix,
             control: self.control,
         })

@@ -92,8 +92,12 @@ impl<'s> Generation<'s> {
     /// faster than making them one by one where guesses are right. The text is the same, to the byte, with any draft: each token is
     /// chosen from the same logits, with the same draw of the same seed.
     pub fn drafting(mut self, draft: impl Draft + 'static) -> Self {
-        self.draft = Some(Box::new(draft));
+        self.set_draft(Box::new(draft));
         self
+    }
+
+    pub(crate) fn set_draft(&mut self, draft: Box<dyn Draft>) {
+        self.draft = Some(draft);
     }
 
     /// What has been done so far.

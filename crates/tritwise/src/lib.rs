@@ -16,7 +16,8 @@
 //! [`Model`] is a checkpoint ready to run: shared, immutable, opened from a
 //! GGUF file or a Hugging Face folder, or refused with the reason. [`Session`]
 //! is one text in progress. [`Generation`] is an iterator over new text;
-//! dropping it, or setting a [`Cancel`] from another thread, stops it. [`Model::complete`]
+//! dropping it, or setting a [`Cancel`] from another thread, stops it. [`Chat`] is a
+//! conversation by the model's own template. [`Model::complete`]
 //! continues many texts at once, and [`Model::embed`] makes vectors of texts.
 //!
 //! A text's logits have the same bits on every instruction set, with every
@@ -32,6 +33,7 @@
 
 mod batch;
 mod cancel;
+mod chat;
 mod draft;
 mod embedding;
 mod error;
@@ -46,6 +48,7 @@ mod writer;
 
 pub use batch::{Completion, Completions};
 pub use cancel::Cancel;
+pub use chat::{Chat, Reply};
 pub use draft::{Draft, DraftModel, PromptLookup};
 pub use error::{Error, RestoreError};
 pub use fingerprint::Fingerprint;
@@ -60,6 +63,7 @@ pub use tritwise_loader::download;
 pub use tritwise_model::Progress;
 pub use tritwise_sampling::{Params, Step};
 pub use tritwise_tensor::{Activation, Config, I2sLayout, Inputs, Pooling};
+pub use tritwise_tokenizer::chat::{ChatTemplate, Message};
 
 pub use tritwise_kernels as kernels;
 pub use tritwise_loader as loader;

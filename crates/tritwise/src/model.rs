@@ -35,6 +35,8 @@ pub(crate) struct Inner {
     pub(crate) network: tritwise_model::Model<CpuBackend>,
     tokenizer: Option<Tokenizer>,
     pub(crate) fingerprint: Fingerprint,
+    /// Of the checkpoint, by name.
+    chat_templates: Vec<(String, String)>,
     load_time: Duration,
     #[cfg(feature = "download")]
     fetched: Option<Fetched>,
@@ -82,6 +84,11 @@ impl Model {
     /// The checkpoint has none.
     pub fn tokenizer(&self) -> Result<&Tokenizer, Error> {
         self.inner.tokenizer()
+    }
+
+    /// The chat templates of the checkpoint, by name, in Jinja: `default` and others.
+    pub fn chat_templates(&self) -> &[(String, String)] {
+        &self.inner.chat_templates
     }
 
     /// The checkpoint as it was named when it was opened.
@@ -321,6 +328,7 @@ impl ModelBuilder {
             network,
             fingerprint: observed.fingerprint(tokenizer.as_ref()),
             tokenizer,
+            chat_templates: source.chat_templates(),
             load_time: start.elapsed(),
             #[cfg(feature = "download")]
             fetched: self.fetched,

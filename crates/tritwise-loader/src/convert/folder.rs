@@ -21,7 +21,7 @@ use tritwise_tokenizer::Tokenizer;
 use super::plan::{Kind, Plan, Planned};
 use super::{Conversion, Input, Meter, Progress, config_json, finish, pieces};
 use crate::error::{file_error, unwritten};
-use crate::vocabulary::{Folder, Vocabulary};
+use crate::vocabulary::{DEFAULT_TEMPLATE, Folder, Vocabulary, additional_templates};
 
 /// Writes the checkpoint of `plan` into `folder`, which is there and empty.
 pub(super) fn write(
@@ -113,6 +113,14 @@ fn copy_files(original: &Folder, folder: &Path, conversion: &Conversion) -> Resu
             fs::copy(&from, &to).map_err(|error| unwritten(&to, &error))?;
         }
     }
+    if !conversion.without_tokenizer {
+        for from in additional_templates(&original.path) {
+            let to = folder.join(from.strip_prefix(&original.path).unwrap_or(&from));
+            let parent = to.parent().unwrap_or(folder);
+            fs::create_dir_all(parent).map_err(|error| unwritten(parent, &error))?;
+            fs::copy(&from, &to).map_err(|error| unwritten(&to, &error))?;
+        }
+    }
     Ok(())
 }
 
@@ -145,8 +153,13 @@ fn write_tokenizer(
         "clean_up_tokenization_spaces": false,
         "model_max_length": input.weights.config().context,
     });
-    if let Some(template) = vocabulary.chat_template() {
-        config["chat_template"] = template.into();
+    match &vocabulary.chat_templates()[..] {
+        [] => {}
+        [(name, source)] if name == DEFAULT_TEMPLATE => config["chat_template"] = source.as_str().into(),
+        several => {
+            let several = several.iter().map(|(name, source)| json!({"name": name, "template": source}));
+            config["chat_template"] = several.collect();
+        }
     }
     write_json(&folder.join("tokenizer_config.json"), &config)?;
     let generation = json!({"bos_token_id": tokenizer.bos(), "eos_token_id": ends(tokenizer)});

@@ -12,7 +12,7 @@ use tritwise_tokenizer::{GPT2_SPLIT, GgufVocab, Special, Tokenizer, splitting_ru
 
 use super::OUTPUT;
 use crate::error::file_error;
-use crate::vocabulary::{Folder, NORMALIZER};
+use crate::vocabulary::{CHAT_TEMPLATE, DEFAULT_TEMPLATE, Folder, NORMALIZER};
 
 /// Token kinds of GGUF.
 const NORMAL: i32 = 1;
@@ -35,7 +35,7 @@ pub(super) fn write(folder: &Folder, config: &Config, writer: &mut Writer) -> Re
     let vocab = translate(&root, &tokenizer, config.vocab).map_err(refuse)?;
     let translated = Tokenizer::from_gguf(vocab.clone()).map_err(|error| refuse(error.to_string()))?;
     compare(&tokenizer, &translated).map_err(refuse)?;
-    put(&vocab, folder.chat_template(), writer).map_err(|error| file_error(OUTPUT, error))
+    put(&vocab, &folder.chat_templates(), writer).map_err(|error| file_error(OUTPUT, error))
 }
 
 fn translate(root: &Value, tokenizer: &Tokenizer, rows: usize) -> Result<GgufVocab, String> {
@@ -202,7 +202,7 @@ pub(super) fn compare(original: &Tokenizer, translated: &Tokenizer) -> Result<()
     Ok(())
 }
 
-fn put(vocab: &GgufVocab, chat_template: Option<&str>, writer: &mut Writer) -> Result<(), tritwise_gguf::Error> {
+fn put(vocab: &GgufVocab, templates: &[(String, String)], writer: &mut Writer) -> Result<(), tritwise_gguf::Error> {
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     writer.metadata(&key("model"), vocab.model.as_str())?;
     if let Some(pre) = &vocab.pre {
@@ -236,8 +236,15 @@ fn put(vocab: &GgufVocab, chat_template: Option<&str>, writer: &mut Writer) -> R
             writer.metadata(&key(name), flag)?;
         }
     }
-    if let Some(template) = chat_template {
-        writer.metadata("tokenizer.chat_template", template)?;
+    let (default, named): (Vec<_>, Vec<_>) = templates.iter().partition(|(name, _)| name == DEFAULT_TEMPLATE);
+    for (_, source) in default {
+        writer.metadata(CHAT_TEMPLATE, source.as_str())?;
+    }
+    if !named.is_empty() {
+        writer.metadata("tokenizer.chat_templates", named.iter().map(|(name, _)| name).collect::<Strings>())?;
+    }
+    for (name, source) in named {
+        writer.metadata(&format!("{CHAT_TEMPLATE}.{name}"), source.as_str())?;
     }
     Ok(())
 }

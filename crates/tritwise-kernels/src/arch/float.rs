@@ -131,6 +131,9 @@ pub trait FloatOps: Sealed {
     /// `x = x + y`.
     fn add(&self, x: &mut [f32], y: &[f32]);
 
+    /// `out = (sums - less) · scale / by`: the difference modulo 2³² and rounded to `f32`, then each step rounded.
+    fn scale_sums(&self, sums: &[i32], less: i32, scale: f32, by: f32, out: &mut [f32]);
+
     /// Rotates every head of a row: `x'[i] = fma(x[i], cos[i], x[partner(i)] · sin[i])`.
     fn rotate(&self, style: RopeStyle, angles: Angles<'_>, heads: &mut [f32]);
 

@@ -278,7 +278,7 @@ pub(super) fn top_logits(
         let mut scratch = input.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Scratch { rows: normed, screen } = &mut *scratch;
         let x = normalized(isa, normed, x, rows, norm);
-        if screen.set_probes(x, rows.len(), table.cols) {
+        if screen.set_probes(pool, x, rows.len(), table.cols) {
             return screen::top_logits(isa, pool, screen, x, table.as_rows(), sketch, keeps, out);
         }
     }

@@ -131,8 +131,15 @@ fn one_scale(
         let sums = kernel_sums(isa, packed, x, tokens.clone(), sums);
         for (token, sums) in tokens.clone().zip(sums.chunks_exact(inputs_per_token(x) * packed.rows())) {
             let (q_sum, q_scale) = (x.sum(token, 0..packed.cols()), x.scales()[token]);
-            let outs = out.row_mut(token)[panel * panel_rows..].iter_mut();
-            for_each_sum(x.rounding(), q_sum, sums, outs, |y, sum| *y = sum * scale / q_scale);
+            // The rows of padding in the last panel have sums but no outputs.
+            let outs = &mut out.row_mut(token)[panel * panel_rows..];
+            let len = outs.len().min(packed.rows());
+            let outs = &mut outs[..len];
+            if x.rounding() == Rounding::Int8 {
+                isa.scale_sums(&sums[..len], q_sum, scale, q_scale, outs);
+            } else {
+                wide_sums(x.rounding(), q_sum, sums, outs.iter_mut(), |y, sum| *y = sum * scale / q_scale);
+            }
         }
     }
 }
@@ -251,20 +258,17 @@ fn group_sums<'a>(
     sums
 }
 
-/// Hands `f` each output with its `Σ trit·q`, made of one token's kernel sums and `Σ q`. (The rows of padding
-/// in the last panel have sums but no outputs.)
+/// Hands `f` each output with its `Σ trit·q`, made of one token's kernel sums and `Σ q`, where `q` is not of 8 bits.
 #[inline(always)]
-fn for_each_sum<T>(rounding: Rounding, q_sum: i32, sums: &[i32], outs: impl Iterator<Item = T>, f: impl Fn(T, f32)) {
-    match rounding {
-        Rounding::Int8 => outs.zip(sums).for_each(|(y, sum)| f(y, sum.wrapping_sub(q_sum) as f32)),
-        Rounding::Int16 => {
-            let (high, low) = sums.split_at(sums.len() / 2);
-            outs.zip(high.iter().zip(low)).for_each(|(y, (high, low))| {
-                f(y, high.wrapping_mul(256).wrapping_add(*low).wrapping_sub(q_sum) as f32);
-            });
-        }
-        Rounding::Float => outs.zip(bytemuck::cast_slice(sums)).for_each(|(y, sum)| f(y, *sum)),
+fn wide_sums<T>(rounding: Rounding, q_sum: i32, sums: &[i32], outs: impl Iterator<Item = T>, f: impl Fn(T, f32)) {
+    if rounding == Rounding::Float {
+        outs.zip(bytemuck::cast_slice(sums)).for_each(|(y, sum)| f(y, *sum));
+        return;
     }
+    let (high, low) = sums.split_at(sums.len() / 2);
+    outs.zip(high.iter().zip(low)).for_each(|(y, (high, low))| {
+        f(y, high.wrapping_mul(256).wrapping_add(*low).wrapping_sub(q_sum) as f32);
+    });
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@
 //! that is not is proved to be below the threshold ([`super::sketch`]). Which rows
 //! those are depends on neither threads nor instruction set, since estimates don't.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::arch::{Isa, Probe, TableRows};
 use crate::memory::Buffer;
@@ -54,18 +55,38 @@ pub(super) struct ScreenScratch {
     probes: Vec<Probe>,
     /// Of each vector's rows.
     estimates: Buffer<f32>,
+    /// One per vector.
+    rows: Vec<Mutex<RowScratch>>,
+}
+
+/// What one row of logits needs, and what was read for it.
+#[derive(Debug, Default)]
+struct RowScratch {
     blocks: Vec<f32>,
     guesses: Vec<Guess>,
+    reads: HeadReads,
 }
 
 impl ScreenScratch {
     /// Rounds the `count` vectors of `x`; false if there is one for which nothing could be proved.
-    pub(super) fn set_probes(&mut self, x: &[f32], count: usize, cols: usize) -> bool {
+    pub(super) fn set_probes(&mut self, pool: &Pool, x: &[f32], count: usize, cols: usize) -> bool {
         if self.probes.len() < count {
             self.probes.resize_with(count, Probe::default);
+            self.rows.resize_with(count, Mutex::default);
         }
-        let vectors = x.chunks_exact(x.len() / count);
-        self.probes.iter_mut().zip(vectors).all(|(probe, x)| probe.set(&x[..cols]))
+        let width = x.len() / count;
+        let set = |i: usize, probes: &mut [Probe]| probes.iter_mut().all(|probe| probe.set(&x[i * width..][..cols]));
+        let probes = &mut self.probes[..count];
+        if let [probe] = probes {
+            return set(0, std::slice::from_mut(probe));
+        }
+        let all = AtomicBool::new(true);
+        for_each_shard(pool, probes, 1, &|i, probes| {
+            if !set(i, probes) {
+                all.store(false, Ordering::Relaxed);
+            }
+        });
+        all.into_inner()
     }
 }
 
@@ -107,7 +128,7 @@ pub(super) fn top_logits(
     out: &mut [f32],
 ) -> HeadReads {
     let (rows, padded) = (table.rows(), sketch.padded_rows());
-    let ScreenScratch { probes, estimates, blocks, guesses } = scratch;
+    let ScreenScratch { probes, estimates, rows: row_scratch } = scratch;
     let probes = &probes[..keeps.len()];
     if estimates.len() < probes.len() * padded {
         *estimates = Buffer::zeroed(probes.len() * padded);
@@ -119,15 +140,27 @@ pub(super) fn top_logits(
         estimate(isa, pool, probes, sketch, keeps, estimates);
         reads += HeadReads { screened: rows, bytes: sketch.coarse_bytes(), ..HeadReads::default() };
     }
-    let vectors = x.chunks_exact(x.len() / keeps.len()).zip(probes);
-    let each = vectors.zip(keeps).zip(estimates.chunks_exact(padded)).zip(out.chunks_exact_mut(rows));
-    for ((((x, probe), keep), estimates), out) in each {
+    let (estimates, width) = (&*estimates, x.len() / keeps.len());
+    let one_row = |pool: &Pool, i: usize, out: &mut [f32]| {
+        let (probe, keep, x) = (&probes[i], &keeps[i], &x[i * width..][..width]);
         let row = Row { isa, pool, x, table, keep };
-        reads += if few(keep, rows) {
+        let mut scratch = row_scratch[i].lock().unwrap_or_else(PoisonError::into_inner);
+        let RowScratch { blocks, guesses, reads } = &mut *scratch;
+        *reads = if few(keep, rows) {
             row.allowed_logits(guesses, out)
         } else {
-            row.best_logits(probe, sketch, &estimates[..rows], blocks, guesses, out)
+            row.best_logits(probe, sketch, &estimates[i * padded..][..rows], blocks, guesses, out)
         };
+    };
+    // One row is the work of all threads, several are one thread's each.
+    if keeps.len() == 1 {
+        one_row(pool, 0, out);
+    } else {
+        let alone = pool.limited_to(1);
+        for_each_shard(pool, out, rows, &|i, out| one_row(&alone, i, out));
+    }
+    for scratch in &mut row_scratch[..keeps.len()] {
+        reads += scratch.get_mut().unwrap_or_else(PoisonError::into_inner).reads;
     }
     reads
 }

@@ -57,3 +57,12 @@ pub(in crate::arch) fn add<L: Lanes>(isa: L, x: &mut [f32], y: &[f32]) {
         store_at(isa, sum, x, start);
     }
 }
+
+/// A loop as plain as this one becomes vector instructions of whatever set it is compiled for.
+#[inline(always)]
+pub(in crate::arch) fn scale_sums<L: Lanes>(_isa: L, sums: &[i32], less: i32, scale: f32, by: f32, out: &mut [f32]) {
+    assert_eq!(sums.len(), out.len(), "one output per sum");
+    for (y, sum) in out.iter_mut().zip(sums) {
+        *y = sum.wrapping_sub(less) as f32 * scale / by;
+    }
+}

@@ -104,6 +104,9 @@ macro_rules! float_ops {
                 ) = trits::trit_sums;
                 fn gate(activation: tritwise_tensor::Activation, gate: &mut [f32], up: &[f32]) = elementwise::gate;
                 fn add(x: &mut [f32], y: &[f32]) = elementwise::add;
+                fn scale_sums(
+                    sums: &[i32], less: i32, scale: f32, by: f32, out: &mut [f32]
+                ) = elementwise::scale_sums;
                 fn rotate(
                     style: tritwise_tensor::RopeStyle, angles: $crate::arch::Angles<'_>, heads: &mut [f32]
                 ) = rotate::rotate;

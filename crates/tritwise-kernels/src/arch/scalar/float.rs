@@ -40,6 +40,10 @@ impl FloatOps for Scalar {
         elementwise::gate(*self, activation, gate, up);
     }
 
+    fn scale_sums(&self, sums: &[i32], less: i32, scale: f32, by: f32, out: &mut [f32]) {
+        elementwise::scale_sums(*self, sums, less, scale, by, out);
+    }
+
     fn add(&self, x: &mut [f32], y: &[f32]) {
         elementwise::add(*self, x, y);
     }

@@ -49,6 +49,46 @@ pub fn plant(file: &mut [u8]) -> Result {
     Ok(())
 }
 
+/// Tokens of the cycle that a copying model goes round in.
+const CYCLE: usize = 64;
+
+/// A text that a model with a planted [`cycle`](plant_cycle) copies: twice round.
+pub fn cycle(model: &Model) -> Vec<u32> {
+    text(model, CYCLE).repeat(2)
+}
+
+/// Plants a cycle in `file`, a GGUF file with an F16 head of its own: behind each token of it, the next one is the
+/// likeliest. Its row of the head becomes the mean hidden vector there, over the second and third time round.
+///
+/// # Errors
+/// The file is no such file, or its vocabulary is too small.
+pub fn plant_cycle(file: &mut [u8]) -> Result {
+    let model = Model::builder().head(HeadMode::Full).open_bytes("planting", file.to_vec())?;
+    if model.config().tied {
+        return Err("a cycle is planted in a head of its own, and this one is the embedding too".into());
+    }
+    let (cycle, width, network) = (text(&model, CYCLE), model.config().hidden, model.network());
+    let tokens = cycle.repeat(3);
+    let (mut sequence, mut workspace) = (network.sequence(tokens.len()), network.workspace());
+    let turn = Turn { sequence: &mut sequence, tokens: &tokens, wanted: Wanted::All };
+    let hidden = network.hidden(&mut workspace, &mut [turn])?;
+    let mut means = vec![vec![0.0; width]; CYCLE];
+    for (i, x) in hidden.enumerate().skip(CYCLE) {
+        let length = norm(x);
+        means[i % CYCLE].iter_mut().zip(x).for_each(|(mean, x)| *mean += x / length);
+    }
+    let head = head(file)?;
+    let mut row = vec![0.0; width];
+    for (i, mean) in means.iter().enumerate() {
+        let bytes = &mut file[head.start + 2 * width * cycle[(i + 1) % CYCLE] as usize..][..2 * width];
+        DenseMatrix::new(DenseEncoding::F16, 1, width, &*bytes)?.read_row(0, &mut row);
+        let scale = norm(&row) / norm(mean);
+        row.iter_mut().zip(mean).for_each(|(w, x)| *w = scale * x);
+        bytes.copy_from_slice(&DenseEncoding::F16.encode(&row, 1, width)?);
+    }
+    Ok(())
+}
+
 /// The cosines of the best rows of the bundled model's head, best first, at each position of its own story.
 pub fn margins() -> Result<Vec<Vec<f32>>> {
     let file = std::fs::read(bundled())?;

@@ -1,12 +1,13 @@
 //! Continues a text, streaming it as it is made.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use serde_json::json;
 use support::{Compute, ModelPath, Result, SamplingArgs, fail, print_json};
-use tritwise::{StopReason, TokenLogprob};
+use tritwise::{DraftModel, Model, PromptLookup, StopReason, TokenLogprob};
 
 /// Continue a text with a ternary model.
 ///
@@ -37,6 +38,13 @@ struct Args {
     /// Tell each token's log-probability in the JSON object, and the N likeliest tokens in its place.
     #[arg(long, value_name = "N", requires = "json")]
     logprobs: Option<usize>,
+    /// Guess that the text goes on as it did before, at most N tokens ahead, and check the guesses several at a time: the
+    /// same text, and faster where it repeats or quotes.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "15")]
+    lookup: Option<usize>,
+    /// Have a smaller checkpoint with the same tokenizer guess the next tokens: the same text.
+    #[arg(long, value_name = "PATH", conflicts_with = "lookup")]
+    draft_model: Option<PathBuf>,
     #[command(flatten)]
     compute: Compute,
     #[command(flatten)]
@@ -60,6 +68,12 @@ fn run(args: &Args) -> Result {
     let mut session = model.session();
     session.push(&args.prompt)?;
     let mut generation = session.generate(&sampling)?;
+    if let Some(most) = args.lookup {
+        generation = generation.drafting(PromptLookup::new(2, most));
+    }
+    if let Some(path) = &args.draft_model {
+        generation = generation.drafting(DraftModel::new(&Model::open(path)?, &model, 4)?);
+    }
     let mut stdout = std::io::stdout().lock();
     if !args.json {
         write!(stdout, "{}", args.prompt)?;
@@ -88,6 +102,7 @@ fn run(args: &Args) -> Result {
             "prompt_tokens": done.prompt_tokens,
             "tokens": done.tokens,
             "tokens_per_s": done.tokens_per_second(),
+            "tokens_per_step": done.tokens_per_step(),
             "isa": model.isa(),
             "threads": model.threads(),
             "stop_reason": stop_reason,
@@ -95,6 +110,10 @@ fn run(args: &Args) -> Result {
         }));
     } else {
         writeln!(stdout)?;
+        if done.drafted > 0 {
+            let (right, drafted, per_step) = (done.accepted, done.drafted, done.tokens_per_step());
+            eprintln!("\n{right} of {drafted} guesses right, {per_step:.2} tokens per step");
+        }
         eprintln!(
             "\n{} tokens, {:.0} tokens/s; prompt {} tokens, {:.0} tokens/s; ended by {}; {} on {} threads",
             done.tokens,

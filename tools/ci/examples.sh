@@ -23,6 +23,13 @@ for isa in scalar x86_64-avx2 x86_64-avx512vnni; do
     done
 done
 
+generate --lookup >"$out/text" 2>"$out/err"
+cmp "$out/reference" "$out/text"
+generate --draft-model assets/stories-8m.gguf >"$out/text" 2>"$out/err"
+cmp "$out/reference" "$out/text"
+grep -q "tokens per step" "$out/err"
+echo "with drafts: the same text"
+
 json() { python3 -c "import json,sys; o=json.loads(sys.stdin.read()); missing=set(sys.argv[1:])-o.keys(); sys.exit(f'lacks {missing}' if missing else 0)" "$@"; }
 for order in ban,logit-bias,penalties,dry,top-k,typical-p,top-p,min-p,xtc,temperature \
     temperature,ban,xtc,typical-p,min-p,penalties,dry,logit-bias,top-p,top-k; do
@@ -62,6 +69,7 @@ for model in packed base3.gguf; do
     generate --model "$out/$model" >"$out/text" 2>"$out/err"
     cmp "$out/reference" "$out/text"
 done
+"$bin/draft" -n 64 --reps 1 --json >/dev/null
 "$bin/plot" --check
 "$bin/hello" >"$out/hello"
 "$bin/embed" --json 2>/dev/null | json query ranked

@@ -131,6 +131,13 @@ impl Candidates {
         if n >= self.items.len() {
             return;
         }
+        if let (1, Some(best)) = (n, self.best()) {
+            // The commonest cut: one look at each, and no selection.
+            self.items.clear();
+            self.items.push(best);
+            (self.ranked, self.by_id) = (1, true);
+            return;
+        }
         if n > self.ranked {
             self.drop_hopeless(n);
             let wanted = n - self.ranked;

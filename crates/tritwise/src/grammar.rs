@@ -176,6 +176,9 @@ const LIMITS: ParserLimits = ParserLimits {
 const MAX_SCHEMA_BYTES: usize = 1 << 20;
 const MAX_BYTES: usize = 1 << 16;
 
+/// The most rules of a Lark grammar: where each names the next, they take time with the cube of their number, half a second here.
+const MAX_RULES: usize = 1000;
+
 /// Stack for reading a grammar. Memory is taken as it is used.
 const STACK: usize = 64 << 20;
 
@@ -193,6 +196,10 @@ impl Grammar {
         let limit = if self.kind == Kind::JsonSchema { MAX_SCHEMA_BYTES } else { MAX_BYTES };
         if self.text.len() > limit {
             return Err(refuse(format!("it has {} bytes, and {limit} is the limit", self.text.len())));
+        }
+        let rules = self.text.bytes().filter(|byte| *byte == b':').count();
+        if self.kind == Kind::Lark && rules > MAX_RULES {
+            return Err(refuse(format!("it has {rules} colons, and as many rules as {MAX_RULES} are the limit")));
         }
         if let Some(place) = too_deep(&self.text) {
             return Err(refuse(format!("its brackets are more than {MAX_DEPTH} deep at byte {place}")));
@@ -443,5 +450,54 @@ impl TokenizerEnv for Tokens {
         // Only the first tokens are asked for, again after each: of a long text, its beginning will do.
         let bytes = &bytes[..bytes.len().min(MAX_FORCED_BYTES)];
         self.trie.tokenize_with_greedy_fallback(bytes, |text| self.encode(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tritwise_tokenizer::GgufVocab;
+
+    use super::*;
+
+    fn tokens(pieces: &[&str], types: &[i32], vocab: usize) -> Result<Tokens, String> {
+        let scores = (0..pieces.len()).map(|i| -(i as f32)).collect();
+        let tokens = pieces.iter().map(|piece| String::from(*piece)).collect();
+        let vocab_of =
+            GgufVocab { model: "llama".into(), tokens, token_types: types.to_vec(), scores, ..Default::default() };
+        Tokens::new(Arc::new(Tokenizer::from_gguf(vocab_of).unwrap()), vocab)
+    }
+
+    /// A SentencePiece vocabulary, whose texts begin with a space: not so a piece of text inside another one.
+    #[test]
+    fn a_piece_of_text_is_encoded_without_a_space_before_it() {
+        let pieces = ["<unk>", "<s>", "</s>", "▁", "a", "b", "▁a", "ab", "▁ab", "<0x0A>", "<0xFF>", "<0xC3>"];
+        let types = [2, 3, 3, 1, 1, 1, 1, 1, 1, 6, 6, 6];
+        let tokens = tokens(&pieces, &types, 100).unwrap();
+        assert_eq!(tokens.encode("a"), [4]);
+        assert_eq!(tokens.encode(" a"), [6]);
+        assert_eq!(tokens.encode("ab ab"), [7, 8]);
+        assert_eq!(tokens.encode("\na"), [9, 4]);
+        assert!(tokens.encode("").is_empty());
+        assert_eq!(tokens.tokenize_bytes(b"a\xc3"), [4, 11]);
+        // Control tokens have names and no bytes, and the byte that marks them is no token.
+        assert_eq!(tokens.trie.token(2), b"\xff</s>");
+        assert!(tokens.trie.token(10).is_empty());
+        assert_eq!(tokens.trie.eos_tokens(), [2]);
+    }
+
+    #[test]
+    fn tokens_that_cannot_be_followed_are_refused() {
+        let error = |pieces: &[&str], types: &[i32], vocab| tokens(pieces, types, vocab).map(|_| ()).unwrap_err();
+        assert!(error(&["<unk>", "a"], &[2, 1], 9).contains("ends a text"));
+        // The end has no logit.
+        assert!(error(&["<unk>", "a", "</s>"], &[2, 1, 3], 2).contains("ends a text"));
+    }
+
+    #[test]
+    fn brackets_are_counted() {
+        let deep = "(".repeat(MAX_DEPTH);
+        assert_eq!(too_deep(&deep), None);
+        assert_eq!(too_deep(&format!("))){deep}{{")), Some(3 + MAX_DEPTH));
+        assert_eq!(too_deep(&"[]".repeat(1000)), None);
     }
 }

@@ -225,14 +225,15 @@ fn parse(parsers: &ParserFactory, grammar: TopLevelGrammar) -> Result<TokenParse
     parsers.create_parser(grammar).map_err(|error| told(&error.to_string()))
 }
 
-/// A parser for a schema with the whitespace that its text may have, unless it says so itself: what people and programs
-/// write between two tokens, which is nothing, a space, or a line's end and an indentation. Without a bound, a small model
-/// that has begun with lines may go on with lines.
+/// A parser for a schema with the whitespace that its text may have, unless it says so itself: a space behind a comma or a
+/// colon, or none. Where a model may begin a line, a small one may begin another, and so on.
 fn parse_schema(parsers: &ParserFactory, schema: &Value) -> Result<TokenParser, String> {
     let mut schema = if *schema == Value::Bool(true) { Value::Object(Map::new()) } else { schema.clone() };
     if schema.as_object().is_some_and(|fields| !fields.contains_key("x-guidance")) {
-        let whitespace_pattern = Some(r"\x20|\x0A\x20{0,32}".to_owned());
-        JsonCompileOptions { whitespace_pattern, ..JsonCompileOptions::default() }.apply_to(&mut schema);
+        let separator = |mark| format!("{mark} ?");
+        let (item_separator, key_separator) = (separator(","), separator(":"));
+        JsonCompileOptions { item_separator, key_separator, whitespace_flexible: false, ..Default::default() }
+            .apply_to(&mut schema);
     }
     parse(parsers, TopLevelGrammar::from_json_schema(schema))
 }

@@ -30,7 +30,8 @@ const REGEX: &str = "(the [a-z]+ and )+the end";
 fn grammars() -> Vec<(Grammar, TopLevelGrammar)> {
     // As Model::grammar has it.
     let mut schema: serde_json::Value = serde_json::from_str(SCHEMA).unwrap();
-    schema["x-guidance"] = serde_json::json!({"whitespace_pattern": r"\x20|\x0A\x20{0,32}"});
+    schema["x-guidance"] =
+        serde_json::json!({"item_separator": ", ?", "key_separator": ": ?", "whitespace_flexible": false});
     vec![
         (Grammar::json_schema(SCHEMA), TopLevelGrammar::from_json_schema(schema)),
         (Grammar::regex(REGEX), TopLevelGrammar::from_regex(REGEX)),

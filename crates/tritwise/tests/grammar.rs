@@ -35,20 +35,21 @@ fn constraint(model: &Model, grammar: &Grammar) -> Constraint {
     model.grammar(grammar).unwrap_or_else(|e| panic!("{grammar:?}: {e}"))
 }
 
-/// 500 random schemas, three texts each.
+/// 500 random schemas, three texts each, one of which is cut short.
 #[test]
 fn json_is_valid_by_its_schema() {
     let model = model();
     let tokenizer = model.tokenizer().unwrap();
     let (mut session, prompt) = read(&model);
     let mut random = Random::new(2);
-    let (mut valid, mut unfinished, mut nested, mut forced, mut tokens) = (0, 0, 0, 0, 0);
+    let (mut valid, mut unfinished, mut long, mut nested, mut forced, mut tokens) = (0, 0, 0, 0, 0, 0);
     for _ in 0..500 {
         let schema = random_schema(&mut random, 3);
         let constraint = constraint(&model, &Grammar::json_schema(schema.to_string()));
         for seed in 0..3 {
             session.truncate(prompt);
-            let sampling = Sampling::default().temperature(1.0).seed(seed).max_tokens(300).grammar(&constraint);
+            let most = if seed == 2 { 12 } else { 300 };
+            let sampling = Sampling::default().temperature(1.0).seed(seed).max_tokens(most).grammar(&constraint);
             let mut generation = session.generate(&sampling).unwrap();
             let text = text(&mut generation);
             let summary = generation.summary().clone();
@@ -70,13 +71,16 @@ fn json_is_valid_by_its_schema() {
                     let error = serde_json::from_str::<Value>(&text).expect_err("it has not ended");
                     assert!(error.is_eof(), "{error}: {text}");
                     unfinished += 1;
+                    long += usize::from(most == 300);
                 }
                 other => panic!("{other:?}"),
             }
         }
     }
     println!("{valid} valid ({nested} nested), {unfinished} unfinished; {forced} of {tokens} tokens forced");
-    assert!(valid >= 1470 && unfinished > 0 && valid + unfinished == 1500 && nested > 350 && forced > 5000);
+    assert!(valid >= 1000 && unfinished >= 100 && valid + unfinished == 1500, "each was checked one way or the other");
+    assert!(long <= 10, "{long} did not end by themselves");
+    assert!(nested > 250 && forced > 5000);
 }
 
 /// The checker is no rubber stamp.

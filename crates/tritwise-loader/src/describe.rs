@@ -59,7 +59,7 @@ pub fn describe(path: impl AsRef<Path>) -> Result<Description, CheckpointError> 
             let container = hf::read(&label, path)?;
             let folder = Folder::read(&hf::folder_of(path))?;
             let architecture = hf::architecture(&folder.config);
-            let metadata = Vocabulary::Folder(folder).describe();
+            let metadata = Vocabulary::Folder(Box::new(folder)).describe();
             Ok(Description::new(&container, "safetensors", architecture, metadata))
         }
     }

@@ -17,7 +17,7 @@ pub(crate) enum Vocabulary {
     /// The metadata of a GGUF file.
     Gguf(Header),
     /// The JSON files of a Hugging Face folder.
-    Folder(Folder),
+    Folder(Box<Folder>),
 }
 
 /// The small files of a Hugging Face folder.

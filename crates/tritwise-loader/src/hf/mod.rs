@@ -34,7 +34,7 @@ pub(crate) fn open(label: &str, weights: &Path, options: &Options) -> Result<Sou
         names: Names::HuggingFace(naming),
         linear,
         tiles: Vec::new(),
-        vocabulary: Vocabulary::Folder(Folder::read(&folder)?),
+        vocabulary: Vocabulary::Folder(Box::new(Folder::read(&folder)?)),
         format: "safetensors".to_owned(),
     })
 }

@@ -314,7 +314,9 @@ fn few_rows_are_read() {
     let unclear = check(cpu, &table(0.0), &x, Keep::best(1)).1;
     assert!(unclear.exact < rows / 50 && unclear.bytes < rows * cols, "{unclear:?}");
     // Where a mask leaves few rows, these are read and no other, however many of them are wanted.
-    let all_allowed = Keep { best: usize::MAX, allowed: Some(FEW), ..Keep::best(0) };
+    let mut mask = vec![0; rows / 32];
+    mask[..FEW.len()].copy_from_slice(FEW);
+    let all_allowed = Keep { best: usize::MAX, within: f32::INFINITY, always: &[], allowed: Some(&mask) };
     let masked = check(cpu, &table(0.0), &x, all_allowed).1;
     assert!(masked.screened == 0 && masked.exact == 4, "{masked:?}");
 }

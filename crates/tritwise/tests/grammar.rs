@@ -68,8 +68,12 @@ fn json_is_valid_by_its_schema() {
                     nested += usize::from(value.is_object() || value.is_array());
                 }
                 StopReason::MaxTokens => {
-                    let error = serde_json::from_str::<Value>(&text).expect_err("it has not ended");
-                    assert!(error.is_eof(), "{error}: {text}");
+                    // The beginning of some JSON, or all of it but for the end-of-text token.
+                    match serde_json::from_str::<Value>(&text) {
+                        Err(error) => assert!(error.is_eof(), "{error}: {text}"),
+                        Ok(Value::Number(_)) => {}
+                        Ok(value) => assert!(is_valid(&schema, &value), "{text} is not valid by {schema}"),
+                    }
                     unfinished += 1;
                     long += usize::from(most == 300);
                 }

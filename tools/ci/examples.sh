@@ -55,6 +55,15 @@ for texts in 1 3; do
 done
 cmp "$out/completions-1" "$out/completions-3"
 [ "$(wc -l <"$out/completions-3")" = 5 ]
+"$bin/json" --seed 3 | json name age kind wishes
+"$bin/json" --regex '(yes|no), (s?he|it) [a-z]{1,9}\.' >"$out/text"
+grep -Eqx '(yes|no), (s?he|it) [a-z]{1,9}\.' "$out/text"
+printf 'start: "the " ("king" | "queen") " of " /[A-Z][a-z]{2,9}/\n' >"$out/lark"
+"$bin/json" --lark "$out/lark" >"$out/text"
+grep -Eqx 'the (king|queen) of [A-Z][a-z]{2,9}' "$out/text"
+printf '{"type": "array", "items": {"type": "strin"}}' >"$out/schema"
+"$bin/json" --schema "$out/schema" 2>"$out/err" && { echo "a wrong schema was taken"; exit 1; }
+grep -q "at /items" "$out/err"
 "$bin/embed_in_app" >"$out/stories"
 grep -q '^\[max_tokens\] The old king' "$out/stories"
 "$bin/logits" --tokens 1,2,3 --out "$out/logits"

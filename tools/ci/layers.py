@@ -29,6 +29,7 @@ ALLOWED = {
 # tree may hold C: no user builds it without asking.
 OPTIONAL = {
     "tritwise-loader": {"sha1", "sha2", "ureq"},  # download
+    "tritwise": {"llguidance"},  # grammar
 }
 # Crates that compile C or C++; none may be in the tree that users build.
 NATIVE = {"cc", "cmake", "bindgen", "onig_sys"}

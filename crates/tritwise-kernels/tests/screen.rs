@@ -195,7 +195,7 @@ const FEW: &[u32] = &{
 };
 const NONE: &[u32] = &[0; 65];
 
-const KEEPS: [Keep<'static>; 11] = [
+const KEEPS: [Keep<'static>; 12] = [
     Keep { best: 1, within: f32::INFINITY, always: &[], allowed: Some(THIRD) },
     Keep { best: 30, within: 3.0, always: &[5, 1023, 6], allowed: Some(THIRD) },
     Keep { best: 2, within: f32::INFINITY, always: &[7], allowed: Some(FEW) },
@@ -207,6 +207,7 @@ const KEEPS: [Keep<'static>; 11] = [
     Keep { best: usize::MAX, within: 0.5, always: &[], allowed: None },
     Keep { best: 1, within: f32::INFINITY, always: &[0, 1, 2], allowed: None },
     Keep { best: 0, within: f32::INFINITY, always: &[], allowed: None },
+    Keep { best: usize::MAX, within: f32::INFINITY, always: &[], allowed: Some(FEW) },
 ];
 
 /// 1 MB and more, or there is no sketch.
@@ -312,6 +313,12 @@ fn few_rows_are_read() {
     assert!(clear.screened == rows && clear.refined < rows / 50 && clear.exact < 20, "{clear:?}");
     let unclear = check(cpu, &table(0.0), &x, Keep::best(1)).1;
     assert!(unclear.exact < rows / 50 && unclear.bytes < rows * cols, "{unclear:?}");
+    // Where a mask leaves few rows, these are read and no other, however many of them are wanted.
+    let mut mask = vec![0; rows / 32];
+    mask[..FEW.len()].copy_from_slice(FEW);
+    let all_allowed = Keep { best: usize::MAX, within: f32::INFINITY, always: &[], allowed: Some(&mask) };
+    let masked = check(cpu, &table(0.0), &x, all_allowed).1;
+    assert!(masked.screened == 0 && masked.exact == 4, "{masked:?}");
 }
 
 #[test]

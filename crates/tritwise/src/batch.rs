@@ -151,11 +151,7 @@ impl<P: Iterator<Item: AsRef<str>>> Completions<P> {
 
     /// One forward call: a token of every text that has been read, and more of the others' prompts.
     fn step(&mut self) {
-        for slot in &mut self.slots {
-            if let Some(reason) = slot.writer.limit(&mut slot.session) {
-                slot.end(reason);
-            }
-        }
+        self.slots.iter_mut().for_each(Slot::prepare);
         self.collect();
         if self.slots.is_empty() {
             return;
@@ -225,6 +221,24 @@ impl<P: Iterator<Item: AsRef<str>>> Iterator for Completions<P> {
 }
 
 impl Slot {
+    /// Takes the tokens that leave no choice, until one does or the text ends.
+    fn prepare(&mut self) {
+        while !self.writer.ended() && self.error.is_none() {
+            if let Some(reason) = self.writer.limit(&mut self.session) {
+                self.end(reason);
+                return;
+            }
+            let forced = self.writer.summary.forced;
+            match self.writer.force(&mut self.session) {
+                Ok(text) => self.text.push_str(&text),
+                Err(error) => self.error = Some(error),
+            }
+            if self.writer.summary.forced == forced {
+                return;
+            }
+        }
+    }
+
     /// Takes the next token.
     fn advance(&mut self, logits: &[f32]) {
         let choice = self.writer.choose(logits);

@@ -25,6 +25,10 @@ pub enum Error {
     /// A sampling parameter is out of range, or the logits are not numbers.
     #[error(transparent)]
     Sampling(#[from] tritwise_sampling::Error),
+    /// A grammar was refused, or could not be followed.
+    #[cfg(feature = "grammar")]
+    #[error(transparent)]
+    Grammar(#[from] crate::GrammarError),
     /// Text was given to a checkpoint that has no tokenizer.
     #[error("{0} has no tokenizer: use token ids (Session::push_tokens), or put tokenizer.json beside the weights")]
     NoTokenizer(String),

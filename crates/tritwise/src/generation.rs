@@ -55,6 +55,8 @@ pub struct Summary {
     pub drafted: usize,
     /// Guesses that were right.
     pub accepted: usize,
+    /// Tokens that a grammar left no choice about, and that no run of the model made.
+    pub forced: usize,
     /// How often the session was full and dropped part of its text ([`Overflow::Shift`](crate::Overflow::Shift)).
     /// The rest was then read again, in the time of the next token.
     pub shifts: usize,
@@ -110,6 +112,11 @@ impl<'s> Generation<'s> {
         if let Some(reason) = self.writer.limit(self.session) {
             return Ok(self.writer.end(reason));
         }
+        let forced = self.writer.summary.forced;
+        let text = self.writer.force(self.session)?;
+        if self.writer.summary.forced > forced {
+            return Ok(text);
+        }
         let start = Instant::now();
         self.guess()?;
         let rules;
@@ -117,7 +124,7 @@ impl<'s> Generation<'s> {
         let wanted = if self.guesses.is_empty() {
             self.writer.wanted()
         } else {
-            rules = self.writer.rules(&self.guesses);
+            rules = self.writer.rules(&mut self.guesses);
             keeps = rules.keeps();
             Wanted::Each(&keeps)
         };
@@ -206,6 +213,7 @@ impl Summary {
             steps: 0,
             drafted: 0,
             accepted: 0,
+            forced: 0,
             shifts: 0,
             stop_reason: None,
         }

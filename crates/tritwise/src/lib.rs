@@ -25,7 +25,8 @@
 //! text is the same on every machine.
 //!
 //! With the feature `download`, a model is also opened by its name on the Hugging Face hub:
-//! `Model::open("hf:owner/name/file.gguf")`.
+//! `Model::open("hf:owner/name/file.gguf")`. With the feature `grammar`, text follows a JSON schema, a regular expression
+//! or a grammar: `Model::grammar`, `Sampling::grammar`.
 //!
 //! Everything is synchronous; a host with an event loop runs it on a thread of
 //! its own. The crates underneath can be used alone and are re-exported here.
@@ -39,6 +40,8 @@ mod embedding;
 mod error;
 mod fingerprint;
 mod generation;
+#[cfg(feature = "grammar")]
+mod grammar;
 mod logprobs;
 mod model;
 mod sampling;
@@ -53,6 +56,8 @@ pub use draft::{Draft, DraftModel, PromptLookup};
 pub use error::{Error, RestoreError};
 pub use fingerprint::Fingerprint;
 pub use generation::{Generation, Piece, StopReason, Summary};
+#[cfg(feature = "grammar")]
+pub use grammar::{Constraint, Grammar, GrammarError};
 pub use logprobs::TokenLogprob;
 pub use model::{Model, ModelBuilder};
 pub use sampling::Sampling;

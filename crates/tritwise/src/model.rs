@@ -26,14 +26,17 @@ const DEFAULT_CONTEXT: usize = 8192;
 /// weights. Sessions on several threads take turns on the model's thread pool.
 #[derive(Clone)]
 pub struct Model {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 /// What sessions share.
 pub(crate) struct Inner {
-    name: String,
+    pub(crate) name: String,
     pub(crate) network: tritwise_model::Model<CpuBackend>,
-    tokenizer: Option<Tokenizer>,
+    pub(crate) tokenizer: Option<Arc<Tokenizer>>,
+    /// What makes parsers for its tokens, once a grammar was asked for, or why it cannot be made.
+    #[cfg(feature = "grammar")]
+    pub(crate) parsers: std::sync::OnceLock<Result<llguidance::ParserFactory, String>>,
     pub(crate) fingerprint: Fingerprint,
     /// Of the checkpoint, by name.
     chat_templates: Vec<(String, String)>,
@@ -127,7 +130,7 @@ impl Model {
 
 impl Inner {
     pub(crate) fn tokenizer(&self) -> Result<&Tokenizer, Error> {
-        self.tokenizer.as_ref().ok_or_else(|| Error::NoTokenizer(self.name.clone()))
+        self.tokenizer.as_deref().ok_or_else(|| Error::NoTokenizer(self.name.clone()))
     }
 }
 
@@ -327,8 +330,10 @@ impl ModelBuilder {
             name: source.name().to_owned(),
             network,
             fingerprint: observed.fingerprint(tokenizer.as_ref()),
-            tokenizer,
+            tokenizer: tokenizer.map(Arc::new),
             chat_templates: source.chat_templates(),
+            #[cfg(feature = "grammar")]
+            parsers: std::sync::OnceLock::new(),
             load_time: start.elapsed(),
             #[cfg(feature = "download")]
             fetched: self.fetched,

@@ -6,6 +6,7 @@ use tritwise_tokenizer::{Special, Tokenizer};
 
 use crate::Error;
 use crate::model::Inner;
+use crate::writer::Guide;
 
 /// How tokens are chosen and when a generation ends.
 ///
@@ -25,6 +26,8 @@ pub struct Sampling {
     pub(crate) logprobs: Option<usize>,
     pub(crate) max_tokens: usize,
     pub(crate) stops: Vec<String>,
+    #[cfg(feature = "grammar")]
+    grammar: Option<crate::Constraint>,
 }
 
 impl Default for Sampling {
@@ -37,7 +40,15 @@ impl Sampling {
     /// Chooses by `params`, without a limit on length.
     pub fn new(params: Params) -> Self {
         let dry_breakers = DRY_BREAKERS.map(str::to_owned).into();
-        Self { params, dry_breakers, logprobs: None, max_tokens: usize::MAX, stops: Vec::new() }
+        Self {
+            params,
+            dry_breakers,
+            logprobs: None,
+            max_tokens: usize::MAX,
+            stops: Vec::new(),
+            #[cfg(feature = "grammar")]
+            grammar: None,
+        }
     }
 
     /// Always the likeliest token.
@@ -195,6 +206,25 @@ impl Sampling {
         self
     }
 
+    /// Has the text follow a grammar, from its first token on: no token is made that the grammar does not allow, and
+    /// where it allows no more, the text ends with [`StopReason::End`](crate::StopReason::End). Comes before all that
+    /// is said here of probabilities. docs/grammar.md has more.
+    #[cfg(feature = "grammar")]
+    pub fn grammar(mut self, constraint: &crate::Constraint) -> Self {
+        self.grammar = Some(constraint.clone());
+        self
+    }
+
+    /// What says which tokens may come next in a new text of `model`, if something does.
+    pub(crate) fn guide(&self, model: &Inner) -> Result<Option<Box<dyn Guide>>, Error> {
+        #[cfg(feature = "grammar")]
+        if let Some(constraint) = &self.grammar {
+            return Ok(Some(Box::new(constraint.follow(model)?)));
+        }
+        let _ = model;
+        Ok(None)
+    }
+
     /// A sampler for a text of `model` that begins with `history`.
     pub(crate) fn sampler(&self, model: &Inner, history: &[u32]) -> Result<Sampler, Error> {
         let vocab = model.network.config().vocab;
@@ -220,22 +250,31 @@ impl Sampling {
     }
 
     /// Which logits of the next token make a difference.
-    pub(crate) fn wanted<'a>(&self, sampler: &'a mut Sampler) -> Wanted<'a> {
-        match sampler.needs() {
-            Needs::Best { best, within, always } if self.logprobs.is_none() => {
-                Wanted::Best(Keep { best, within, always, allowed: None })
-            }
-            _ => Wanted::Last,
+    pub(crate) fn wanted<'a>(&self, sampler: &'a mut Sampler, allowed: Option<&'a [u32]>) -> Wanted<'a> {
+        match self.keep(sampler.needs(), allowed) {
+            Keep { best: 0, .. } => Wanted::Last,
+            keep => Wanted::Best(keep),
         }
     }
 
     /// The same for the token after `ahead`, should the text go on so.
-    pub(crate) fn wanted_after<'a>(&self, sampler: &'a mut Sampler, ahead: &[u32]) -> Keep<'a> {
-        match sampler.needs_after(ahead) {
-            Needs::Best { best, within, always } if self.logprobs.is_none() => {
-                Keep { best, within, always, allowed: None }
-            }
-            _ => Keep::best(0),
+    pub(crate) fn wanted_after<'a>(
+        &self,
+        sampler: &'a mut Sampler,
+        ahead: &[u32],
+        allowed: Option<&'a [u32]>,
+    ) -> Keep<'a> {
+        self.keep(sampler.needs_after(ahead), allowed)
+    }
+
+    /// What has to be computed of a row of which only what is `allowed` is looked at.
+    fn keep<'a>(&self, needs: Needs<'a>, allowed: Option<&'a [u32]>) -> Keep<'a> {
+        match (needs, allowed) {
+            // Log-probabilities are those of the whole row.
+            _ if self.logprobs.is_some() => Keep::best(0),
+            (Needs::Best { best, within, always }, allowed) => Keep { best, within, always, allowed },
+            (Needs::All, Some(_)) => Keep { best: usize::MAX, allowed, ..Keep::best(0) },
+            (Needs::All, None) => Keep::best(0),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From logits to text: what one generation knows, wherever its logits come from.
 
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +12,34 @@ use tritwise_tokenizer::{Special, StopStrings, Utf8Stream};
 use crate::logprobs::Recorder;
 use crate::{Error, Overflow, Sampling, Session, StopReason, Summary, TokenLogprob};
 
+/// Something that says which tokens may come next, and is told which one did.
+pub(crate) trait Guide: fmt::Debug + Send {
+    /// Finds out which tokens may come next, if it is not known yet.
+    fn look(&mut self) -> Result<(), Error>;
+
+    /// A bit for each token, the lowest of the first word for the first one, set if it may come next. Tokens without
+    /// a bit may not. Good once [`look`](Self::look) has found out.
+    fn allowed(&self) -> &[u32];
+
+    /// The same after each of the tokens `ahead`, should the text go on so. Cuts off those that cannot come.
+    fn look_ahead(&mut self, ahead: &mut Vec<u32>) -> Vec<Vec<u32>>;
+
+    /// Takes a token that came.
+    fn accept(&mut self, token: u32) -> Result<(), Error>;
+}
+
 /// A generation in progress, without the session that it writes into.
 ///
-/// In a loop: [`limit`](Self::limit), logits as [`wanted`](Self::wanted), [`choose`](Self::choose), [`write`](Self::write).
+/// In a loop: [`limit`](Self::limit), [`force`](Self::force), logits as [`wanted`](Self::wanted), [`choose`](Self::choose), [`write`](Self::write).
 /// Where the text was guessed ahead, several rows of logits by [`rules`](Self::rules), and as many choices before they are written.
 #[derive(Debug)]
 pub(crate) struct Writer {
     sampler: Sampler,
     sampling: Sampling,
     recorder: Option<Recorder>,
+    guide: Option<Box<dyn Guide>>,
+    /// Logits, those that the guide does not allow being −∞; kept for its allocation.
+    guided: Vec<f32>,
     /// Log-probabilities of the text that is not released.
     logprobs: Vec<TokenLogprob>,
     utf8: Utf8Stream,
@@ -39,6 +59,8 @@ impl Writer {
             sampler: sampling.sampler(session.model(), session.tokens())?,
             sampling: sampling.clone(),
             recorder: Recorder::new(sampling),
+            guide: sampling.guide(session.model())?,
+            guided: Vec::new(),
             logprobs: Vec::new(),
             utf8: Utf8Stream::new(),
             stops: StopStrings::new(&sampling.stops)?,
@@ -73,34 +95,93 @@ impl Writer {
         self.sampling.max_tokens.saturating_sub(self.summary.tokens)
     }
 
-    /// Which logits the next token is chosen from.
-    pub(crate) fn wanted(&mut self) -> Wanted<'_> {
-        self.sampling.wanted(&mut self.sampler)
+    /// Writes the tokens that come next because nothing else may, which takes no logits. Returns the text that they release.
+    ///
+    /// They are chosen as any other, from a row with one candidate: what the sampler remembers, and the numbers that it
+    /// takes, are the same as if there had been logits. Where log-probabilities are asked for, none is forced.
+    pub(crate) fn force(&mut self, session: &mut Session) -> Result<String, Error> {
+        let vocab = session.model().network.config().vocab;
+        let mut text = String::new();
+        while let Some(guide) = &mut self.guide {
+            guide.look()?;
+            let Some(token) = only(guide.allowed()).filter(|_| self.recorder.is_none()) else { break };
+            if self.left() == 0 || session.is_full() {
+                break;
+            }
+            self.guided.clear();
+            self.guided.resize(vocab, f32::NEG_INFINITY);
+            self.guided[token as usize] = 0.0;
+            let choice = self.choose_guided()?;
+            self.summary.forced += 1;
+            text += &self.write(session, choice)?;
+            if self.ended() {
+                break;
+            }
+        }
+        Ok(text)
     }
 
-    /// Which logits the next token is chosen from, and each one after that should the text go on with `ahead`.
-    pub(crate) fn rules(&mut self, ahead: &[u32]) -> Rules {
-        let mut rules = Rules { named: Vec::new(), rows: Vec::with_capacity(ahead.len() + 1) };
-        for n in 0..=ahead.len() {
-            let keep = self.sampling.wanted_after(&mut self.sampler, &ahead[..n]);
-            let start = rules.named.len();
-            rules.named.extend_from_slice(keep.always);
-            rules.rows.push((keep.best, keep.within, start..rules.named.len()));
+    /// Which logits the next token is chosen from.
+    pub(crate) fn wanted(&mut self) -> Wanted<'_> {
+        self.sampling.wanted(&mut self.sampler, self.guide.as_ref().map(|guide| guide.allowed()))
+    }
+
+    /// Which logits the next token is chosen from, and each one after that should the text go on with `ahead`, of which is cut off what cannot come.
+    pub(crate) fn rules(&mut self, ahead: &mut Vec<u32>) -> Rules {
+        let mut masks = Vec::new();
+        if let Some(guide) = &mut self.guide {
+            masks.push(guide.allowed().to_vec());
+            masks.extend(guide.look_ahead(ahead));
         }
-        rules
+        let (mut named, mut rows) = (Vec::new(), Vec::with_capacity(ahead.len() + 1));
+        let mut masked = false;
+        for n in 0..=ahead.len() {
+            let keep = self.sampling.wanted_after(&mut self.sampler, &ahead[..n], masks.get(n).map(Vec::as_slice));
+            let start = named.len();
+            named.extend_from_slice(keep.always);
+            masked = keep.allowed.is_some();
+            rows.push((keep.best, keep.within, start..named.len()));
+        }
+        if !masked {
+            masks.clear();
+        }
+        Rules { named, rows, masks }
     }
 
     /// The next token, which the sampler then knows of.
     pub(crate) fn choose(&mut self, logits: &[f32]) -> Result<Choice, Error> {
-        let token = self.sampler.sample(logits)?;
-        let logprob = self.recorder.as_mut().map(|recorder| recorder.of(logits, token)).transpose()?;
+        let Some(guide) = &mut self.guide else {
+            let token = self.sampler.sample(logits)?;
+            let logprob = self.recorder.as_mut().map(|recorder| recorder.of(logits, token)).transpose()?;
+            self.sampler.accept(token);
+            return Ok(Choice { token, logprob });
+        };
+        guide.look()?;
+        self.guided.clear();
+        self.guided.resize(logits.len(), f32::NEG_INFINITY);
+        let words = self.guided.chunks_mut(32).zip(logits.chunks(32)).zip(guide.allowed());
+        for ((guided, logits), word) in words.filter(|(_, word)| **word != 0) {
+            let pairs = guided.iter_mut().zip(logits).enumerate();
+            pairs.filter(|(bit, _)| word >> bit & 1 == 1).for_each(|(_, (guided, logit))| *guided = *logit);
+        }
+        let mut choice = self.choose_guided()?;
+        choice.logprob = self.recorder.as_mut().map(|recorder| recorder.of(logits, choice.token)).transpose()?;
+        Ok(choice)
+    }
+
+    /// The next token of those that are allowed, without its log-probability.
+    fn choose_guided(&mut self) -> Result<Choice, Error> {
+        let token = self.sampler.sample(&self.guided)?;
+        if let Some(guide) = &mut self.guide {
+            guide.accept(token)?;
+        }
         self.sampler.accept(token);
-        Ok(Choice { token, logprob })
+        Ok(Choice { token, logprob: None })
     }
 
     /// Notes how long a token took.
     pub(crate) fn took(&mut self, time: Duration) {
-        match self.summary.tokens {
+        match self.summary.tokens - self.summary.forced {
             0 => self.summary.prompt_time += time,
             _ => self.summary.time += time,
         }
@@ -193,12 +274,27 @@ pub(crate) struct Rules {
     named: Vec<u32>,
     /// The rest of each row's [`Keep`], and which of `named` are its own.
     rows: Vec<(usize, f32, Range<usize>)>,
+    /// Each row's [`Keep::allowed`]; none where all are.
+    masks: Vec<Vec<u32>>,
 }
 
 impl Rules {
     /// One for each row.
     pub(crate) fn keeps(&self) -> Vec<Keep<'_>> {
-        let rows = self.rows.iter().cloned();
-        rows.map(|(best, within, named)| Keep { best, within, always: &self.named[named], allowed: None }).collect()
+        let rows = self.rows.iter().cloned().enumerate();
+        let keep = |(row, (best, within, named)): (usize, (usize, f32, Range<usize>))| Keep {
+            best,
+            within,
+            always: &self.named[named],
+            allowed: self.masks.get(row).map(Vec::as_slice),
+        };
+        rows.map(keep).collect()
     }
+}
+
+/// The only token that is allowed, if there is one.
+fn only(allowed: &[u32]) -> Option<u32> {
+    let mut words = allowed.iter().zip(0u32..).filter(|(word, _)| **word != 0);
+    let (word, index) = words.next().filter(|(word, _)| word.is_power_of_two())?;
+    words.next().is_none().then(|| 32 * index + word.trailing_zeros())
 }

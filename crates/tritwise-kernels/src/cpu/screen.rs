@@ -102,9 +102,9 @@ fn guesses(keep: &Keep<'_>, rows: usize) -> Option<usize> {
     (wanted <= rows / 16).then_some(wanted)
 }
 
-/// Whether [`top_logits`] takes such a rule: it asks for few rows.
+/// Whether [`top_logits`] takes such a rule: it asks for few rows, or allows few.
 pub(super) fn is_worth_it(keep: &Keep<'_>, rows: usize) -> bool {
-    guesses(keep, rows).is_some()
+    guesses(keep, rows).is_some() || keep.best > 0 && few(keep, rows)
 }
 
 /// How many rows `keep` allows.

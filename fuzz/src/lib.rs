@@ -1,0 +1,119 @@
+//! What the fuzz targets have in common: tiny checkpoints that are sound, for a target to spoil, and what is expected
+//! of whatever still opens.
+
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use tempfile::TempDir;
+use tritwise::{Model, Sampling, Session};
+
+pub const VOCAB: usize = 96;
+const HIDDEN: usize = 16;
+const KV: usize = 8;
+const FFN: usize = 32;
+
+/// GGUF files of each architecture and of several encodings, 25 to 50 kB each.
+pub const GGUF: [&[u8]; 7] = [
+    include_bytes!("../../crates/tritwise/tests/fixtures/gguf/qwen3-bonsai.q1_0.gguf"),
+    include_bytes!("../../crates/tritwise/tests/fixtures/gguf/gemma3-embedding-full.i2_s.gguf"),
+    include_bytes!("../../crates/tritwise/tests/fixtures/gguf/qwen3-embedding.i2_s.gguf"),
+    include_bytes!("../../crates/tritwise/tests/fixtures/gguf/qwen3-ternary-bonsai.ptq1_0.gguf"),
+    include_bytes!("../../crates/tritwise/tests/fixtures/gguf/bitnet-1bitllm.i2_s.gguf"),
+    include_bytes!("../../crates/tritwise/tests/fixtures/gguf/qwen3-ternary-bonsai.pq2_0.gguf"),
+    include_bytes!("../../crates/tritwise/tests/fixtures/gguf/bitnet-1bitllm.iq2_bn.gguf"),
+];
+
+/// `tokenizer.json` of [`VOCAB`] tokens: single bytes and one merge.
+pub const TOKENIZER: &[u8] =
+    include_bytes!("../../crates/tritwise/tests/fixtures/llama-bitlinear-divide/tokenizer.json");
+
+/// `config.json` of the tiny Llama that [`tensors`] are the weights of.
+pub const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+"vocab_size": 96, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+"num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64, "bos_token_id": 0, "eos_token_id": 0,
+"rms_norm_eps": 1e-05, "rope_theta": 500000.0, "tie_word_embeddings": true}"#;
+
+/// A tensor of a folder: name, type, shape, bytes.
+pub type Tensor = (String, Dtype, Vec<usize>, Vec<u8>);
+
+/// The weights of the tiny Llama, in BF16.
+pub fn tensors() -> Vec<Tensor> {
+    // 0.5, -0.5, 0: ternary as they are.
+    let number = |i: usize| [0x3f00u16, 0xbf00, 0][i * i % 7 % 3].to_le_bytes();
+    let tensor = |name: &str, shape: &[usize]| {
+        let bytes = (0..shape.iter().product()).flat_map(number).collect();
+        (format!("model.{name}.weight"), Dtype::BF16, shape.to_vec(), bytes)
+    };
+    let linear = |name: &str, rows, cols| tensor(&format!("layers.0.{name}_proj"), &[rows, cols]);
+    vec![
+        tensor("embed_tokens", &[VOCAB, HIDDEN]),
+        tensor("norm", &[HIDDEN]),
+        tensor("layers.0.input_layernorm", &[HIDDEN]),
+        tensor("layers.0.post_attention_layernorm", &[HIDDEN]),
+        linear("self_attn.q", HIDDEN, HIDDEN),
+        linear("self_attn.k", KV, HIDDEN),
+        linear("self_attn.v", KV, HIDDEN),
+        linear("self_attn.o", HIDDEN, HIDDEN),
+        linear("mlp.gate", FFN, HIDDEN),
+        linear("mlp.up", FFN, HIDDEN),
+        linear("mlp.down", HIDDEN, FFN),
+    ]
+}
+
+/// A safetensors file of `tensors`; `None` if the format cannot say what they are.
+pub fn safetensors(tensors: &[Tensor]) -> Option<Vec<u8>> {
+    let views: Option<Vec<_>> = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| Some((name, TensorView::new(*dtype, shape.clone(), bytes).ok()?)))
+        .collect();
+    safetensors::serialize(views?, None).ok()
+}
+
+/// The tiny Llama's folder, of this process: each call writes `files` in place of the sound ones, of which those that
+/// are not named stay.
+pub fn folder(files: &[(&str, &[u8])]) -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let sound = || {
+        let folder = tempfile::tempdir().expect("there is a place for temporary files");
+        let weights = safetensors(&tensors()).expect("sound tensors");
+        for (name, bytes) in [
+            ("config.json", CONFIG.as_bytes()),
+            ("tokenizer.json", TOKENIZER),
+            ("model.safetensors", &weights),
+        ] {
+            fs::write(folder.path().join(name), bytes).expect("the file can be written");
+        }
+        folder
+    };
+    let folder = FOLDER.get_or_init(sound).path();
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().expect("files are in the folder")).expect("the folder can be made");
+        fs::write(path, bytes).expect("the file can be written");
+    }
+    folder
+}
+
+/// Reads a few tokens with a model that was opened. Its logits are numbers, or nothing is sampled from them: weights
+/// that are numbers may still be so large that their products are none.
+pub fn run(model: &Model) {
+    let vocab = model.config().vocab;
+    let mut session = model.session();
+    let tokens: Vec<u32> = [1, 2, vocab - 1].map(|token| (token % vocab) as u32).into();
+    let count = tokens.len().min(session.capacity().saturating_sub(1)).max(1);
+    session.push_tokens(&tokens[..count]).expect("there is room");
+    check(&mut session);
+}
+
+/// As [`run`], of a session with a text.
+pub fn check(session: &mut Session) {
+    let logits = session.logits().expect("there is a token");
+    if logits.iter().any(|logit| logit.is_nan())
+        && let Ok(mut generation) = session.generate(&Sampling::default().max_tokens(1))
+    {
+        assert!(generation.next().is_none_or(|piece| piece.is_err()), "a token sampled from what is no number");
+    }
+}

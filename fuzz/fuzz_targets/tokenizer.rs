@@ -70,7 +70,7 @@ fuzz_target!(|bytes: &[u8]| {
         tokenizer.encode_within(&text, &[middle]),
     ] {
         let Ok(ids) = ids else { continue };
-        assert!(ids.iter().all(|&id| tokenizer.token_text(id).is_some()), "an id that is no token: {ids:?}");
+        assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()), "an id that is no token: {ids:?}");
         let _ = tokenizer.decode_with_special(&ids);
         let (mut stream, mut streamed) = (Utf8Stream::new(), String::new());
         ids.iter().for_each(|&id| stream.push(tokenizer.token_bytes(id), &mut streamed));

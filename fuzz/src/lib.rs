@@ -5,8 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use serde_json::{Map, json};
 use tempfile::TempDir;
 use tritwise::{Model, Sampling, Session};
 
@@ -36,16 +35,17 @@ pub const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "model_type"
 "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64, "bos_token_id": 0, "eos_token_id": 0,
 "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "tie_word_embeddings": true}"#;
 
-/// A tensor of a folder: name, type, shape, bytes.
-pub type Tensor = (String, Dtype, Vec<usize>, Vec<u8>);
+/// Name, dimensions, type and bytes of a tensor, whatever the container.
+pub type Tensor<T> = (String, Vec<u64>, T, Vec<u8>);
 
 /// The weights of the tiny Llama, in BF16.
-pub fn tensors() -> Vec<Tensor> {
+pub fn tensors() -> Vec<Tensor<&'static str>> {
     // 0.5, -0.5, 0: ternary as they are.
     let number = |i: usize| [0x3f00u16, 0xbf00, 0][i * i % 7 % 3].to_le_bytes();
     let tensor = |name: &str, shape: &[usize]| {
         let bytes = (0..shape.iter().product()).flat_map(number).collect();
-        (format!("model.{name}.weight"), Dtype::BF16, shape.to_vec(), bytes)
+        let dims = shape.iter().map(|&dim| dim as u64).collect();
+        (format!("model.{name}.weight"), dims, "BF16", bytes)
     };
     let linear = |name: &str, rows, cols| tensor(&format!("layers.0.{name}_proj"), &[rows, cols]);
     vec![
@@ -63,13 +63,17 @@ pub fn tensors() -> Vec<Tensor> {
     ]
 }
 
-/// A safetensors file of `tensors`; `None` if the format cannot say what they are.
-pub fn safetensors(tensors: &[Tensor]) -> Option<Vec<u8>> {
-    let views: Option<Vec<_>> = tensors
-        .iter()
-        .map(|(name, dtype, shape, bytes)| Some((name, TensorView::new(*dtype, shape.clone(), bytes).ok()?)))
-        .collect();
-    safetensors::serialize(views?, None).ok()
+/// A safetensors file of `tensors`, of which the last of two with one name is. (The crate's writer takes only what is
+/// sound.)
+pub fn safetensors(tensors: &[Tensor<&str>]) -> Vec<u8> {
+    let (mut header, mut data) = (Map::new(), Vec::new());
+    for (name, dims, dtype, bytes) in tensors {
+        let offsets = [data.len(), data.len() + bytes.len()];
+        header.insert(name.clone(), json!({"dtype": dtype, "shape": dims, "data_offsets": offsets}));
+        data.extend(bytes);
+    }
+    let header = serde_json::to_vec(&header).expect("JSON");
+    [&(header.len() as u64).to_le_bytes(), &header[..], &data].concat()
 }
 
 /// The tiny Llama's folder, of this process: each call writes `files` in place of the sound ones, of which those that
@@ -78,7 +82,7 @@ pub fn folder(files: &[(&str, &[u8])]) -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let sound = || {
         let folder = tempfile::tempdir().expect("there is a place for temporary files");
-        let weights = safetensors(&tensors()).expect("sound tensors");
+        let weights = safetensors(&tensors());
         for (name, bytes) in [
             ("config.json", CONFIG.as_bytes()),
             ("tokenizer.json", TOKENIZER),

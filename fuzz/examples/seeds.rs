@@ -1,8 +1,10 @@
-//! Writes `seeds/`, with which every target begins: `cargo +nightly run --manifest-path fuzz/Cargo.toml --example seeds`.
+//! Writes `seeds/`, with which every target begins, and looks whether what targets spoil is sound:
+//! `cargo +nightly run --manifest-path fuzz/Cargo.toml --example seeds`.
 
 use std::fs;
 use std::path::Path;
 
+use tritwise::Model;
 use tritwise::loader::{self, Conversion, write_gguf};
 use tritwise::tensor::{FloatKind, I2sLayout, Ternarize, TernaryEncoding};
 
@@ -27,6 +29,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         conversion.linear = linear;
         let file = write_gguf(&source, Vec::new(), &conversion, &mut |_| {})?;
         put("gguf", name, &file)?;
+    }
+
+    tritwise_fuzz::run(&Model::open(folder)?);
+    for file in tritwise_fuzz::GGUF {
+        tritwise_fuzz::run(&Model::builder().open_bytes("sound", file.to_vec())?);
     }
 
     put("safetensors", "llama", &fs::read(folder.join("model.safetensors"))?)?;

@@ -32,21 +32,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     tritwise_fuzz::run(&Model::open(folder)?);
-    for file in tritwise_fuzz::GGUF {
-        tritwise_fuzz::run(&Model::builder().open_bytes("sound", file.to_vec())?);
+    for file in tritwise_fuzz::gguf() {
+        tritwise_fuzz::run(&Model::builder().open_bytes("sound", file.clone())?);
     }
 
     put("safetensors", "llama", &fs::read(folder.join("model.safetensors"))?)?;
 
     let rope = r#""rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
 "high_freq_factor": 4.0, "original_max_position_embeddings": 16}, "rope_theta""#;
-    let yarn = r#""rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}, "rope_theta""#;
+    let yarn =
+        r#""rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}, "rope_theta""#;
     let quantized = r#""quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear",
 "quantization_mode": "online"}, "rope_theta""#;
     let plain = tritwise_fuzz::CONFIG;
     let special = r#"{"bos_token": "<|end|>", "eos_token": {"content": "<|end|>"}, "add_bos_token": true,
 "chat_template": [{"name": "default", "template": "{{ messages }}"}]}"#;
-    let beside = format!("{plain}\0{special}\0{{\"eos_token_id\": [0, 1]}}\0{{\"pooling_mode_mean_tokens\": true}}\0{{{{ messages }}}}");
+    let beside = format!(
+        "{plain}\0{special}\0{{\"eos_token_id\": [0, 1]}}\0{{\"pooling_mode_mean_tokens\": true}}\0{{{{ messages }}}}"
+    );
     for (name, text) in [
         ("plain", plain.to_owned()),
         ("llama3", plain.replace("\"rope_theta\"", rope)),
@@ -70,7 +73,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for kind in [1u8, 2] {
         // What `arbitrary` makes of bytes is not written down: the words at the end, and a bit of everything.
         let numbers: Vec<u8> = (0..64u8).map(|i| i.wrapping_mul(37) % 11).collect();
-        put("tokenizer", &format!("gguf-{kind}"), &[&[kind], text.as_bytes(), b"\0", &numbers, words.as_bytes()].concat())?;
+        put(
+            "tokenizer",
+            &format!("gguf-{kind}"),
+            &[&[kind], text.as_bytes(), b"\0", &numbers, words.as_bytes()].concat(),
+        )?;
     }
 
     let chatml = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] | trim + \
@@ -81,7 +88,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                  {% endfor %}{{ strftime_now('%d %b %Y') }}{{ range(3) | list | join(',') }}";
     let messages = "Be brief.\0What is <|end|> and <|en?\0{\"role\": \"assistant\", \"content\": null, \"tool_calls\": \
                     [{\"function\": {\"name\": \"f\", \"arguments\": {\"x\": 1}}}]}\0d|>";
-    for (name, template) in [("chatml", chatml), ("tools", tools), ("loop", "{% for i in range(99999) %}{{ i }}{% endfor %}")] {
+    for (name, template) in
+        [("chatml", chatml), ("tools", tools), ("loop", "{% for i in range(99999) %}{{ i }}{% endfor %}")]
+    {
         put("chat_template", name, format!("{template}\0{messages}").as_bytes())?;
     }
 

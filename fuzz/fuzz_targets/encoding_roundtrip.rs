@@ -65,7 +65,8 @@ fn trits(input: &Input, encoding: TernaryEncoding, rows: usize, cols: usize) {
         _ => Scales::Groups { cols: 128, values: (0..rows * cols.div_ceil(128)).map(scale).collect() },
     };
     let Ok(bytes) = encoding.encode(&trits, rows, cols, &scales) else { return };
-    let matrix = TernaryMatrix::new(encoding, rows, cols, bytes, beside(encoding)).expect("what was written can be read");
+    let matrix =
+        TernaryMatrix::new(encoding, rows, cols, bytes, beside(encoding)).expect("what was written can be read");
     let (read, read_scales) = contents(&matrix);
     assert_eq!(read, trits);
     // One group to the row, or one row, has a simpler form.
@@ -86,7 +87,8 @@ fn bytes(input: &Input, encoding: TernaryEncoding, rows: usize, cols: usize) {
         other => other,
     };
     let Ok(bytes) = encoding.encode(&trits, rows, cols, &scales) else { return };
-    let again = TernaryMatrix::new(encoding, rows, cols, bytes, beside(encoding)).expect("what was written can be read");
+    let again =
+        TernaryMatrix::new(encoding, rows, cols, bytes, beside(encoding)).expect("what was written can be read");
     assert_eq!(contents(&again).0, trits);
 }
 

@@ -53,7 +53,13 @@ fuzz_target!(|input: Input| {
         let run = |isa: &dyn Isa| {
             let mut out: Vec<i32> = (0..panels * tokens).map(|i| i32::from(byte(i)) << 24).collect();
             let factor = i32::from(byte(1)) << (input.group % 25);
-            isa.add_ones(op, factor, BitRows::new(&weights, lines_per_panel), BitRows::new(&x, lines_per_panel), &mut out);
+            isa.add_ones(
+                op,
+                factor,
+                BitRows::new(&weights, lines_per_panel),
+                BitRows::new(&x, lines_per_panel),
+                &mut out,
+            );
             out
         };
         for isa in &isas {

@@ -5,13 +5,8 @@
 use libfuzzer_sys::fuzz_target;
 use tritwise::Model;
 
-const FILES: [&str; 5] = [
-    "config.json",
-    "tokenizer_config.json",
-    "generation_config.json",
-    "1_Pooling/config.json",
-    "chat_template.jinja",
-];
+const FILES: [&str; 5] =
+    ["config.json", "tokenizer_config.json", "generation_config.json", "1_Pooling/config.json", "chat_template.jinja"];
 
 fuzz_target!(|bytes: &[u8]| {
     let mut parts = bytes.split(|&byte| byte == 0);

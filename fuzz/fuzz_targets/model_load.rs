@@ -10,7 +10,7 @@ use tritwise_gguf::{Array, Header, Value, Writer};
 
 #[derive(Debug, Arbitrary)]
 enum Input {
-    Gguf { file: u8, changes: Vec<Change>, bytes: Vec<(u16, u8)> },
+    Gguf { file: u8, in_place: bool, changes: Vec<Change>, bytes: Vec<(u16, u8)> },
     Folder { changes: Vec<Change>, bytes: Vec<(u16, u8)> },
 }
 
@@ -138,7 +138,8 @@ fn change_metadata(entries: &mut Vec<(String, Value)>, change: &Change) {
         Change::Number(index, number) => entries[at(index)].1 = number.value(&entries[at(index)].1),
         Change::Text(index, text) => entries[at(index)].1 = text.as_str().into(),
         Change::List(index, list) => {
-            entries[at(index)].1 = Value::Array(Array::U32(list.iter().map(|number| number.integer() as u32).collect()));
+            entries[at(index)].1 =
+                Value::Array(Array::U32(list.iter().map(|number| number.integer() as u32).collect()));
         }
         Change::NoEntry(index) => drop(entries.remove(at(index))),
         Change::Key(index, other, new) => {
@@ -152,8 +153,7 @@ fn change_metadata(entries: &mut Vec<(String, Value)>, change: &Change) {
 /// The file with its changes; `None` if no file can say so.
 fn gguf(sound: &[u8], changes: &[Change]) -> Option<Vec<u8>> {
     let header = Header::parse(sound).expect("a sound file");
-    let mut metadata: Vec<_> =
-        header.metadata().iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
+    let mut metadata: Vec<_> = header.metadata().iter().map(|(key, value)| (key.to_owned(), value.clone())).collect();
     let mut tensors: Vec<_> = header
         .tensors()
         .iter()
@@ -222,11 +222,11 @@ fn patch(file: &mut [u8], bytes: &[(u16, u8)]) {
 fuzz_target!(|input: Input| {
     let builder = Model::builder().threads(1);
     let model = match input {
-        Input::Gguf { file, changes, bytes } => {
-            let sound = tritwise_fuzz::GGUF[usize::from(file) % tritwise_fuzz::GGUF.len()];
-            let Some(mut file) = gguf(sound, &changes) else { return };
+        Input::Gguf { file, in_place, changes, bytes } => {
+            let sound = tritwise_fuzz::gguf();
+            let Some(mut file) = gguf(&sound[usize::from(file) % sound.len()], &changes) else { return };
             patch(&mut file, &bytes);
-            builder.open_bytes("fuzz", file)
+            builder.in_place(in_place).open_bytes("fuzz", file)
         }
         Input::Folder { changes, bytes } => {
             let (config, mut weights) = folder(&changes);

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, json};
 use tempfile::TempDir;
+use tritwise::loader::{self, Conversion, write_gguf};
+use tritwise::tensor::TernaryEncoding;
 use tritwise::{Model, Sampling, Session};
 
 pub const VOCAB: usize = 96;
@@ -15,7 +17,7 @@ const KV: usize = 8;
 const FFN: usize = 32;
 
 /// GGUF files of each architecture and of several encodings, 25 to 50 kB each.
-pub const GGUF: [&[u8]; 7] = [
+const GGUF: [&[u8]; 7] = [
     include_bytes!("../../crates/tritwise/tests/fixtures/gguf/qwen3-bonsai.q1_0.gguf"),
     include_bytes!("../../crates/tritwise/tests/fixtures/gguf/gemma3-embedding-full.i2_s.gguf"),
     include_bytes!("../../crates/tritwise/tests/fixtures/gguf/qwen3-embedding.i2_s.gguf"),
@@ -24,6 +26,20 @@ pub const GGUF: [&[u8]; 7] = [
     include_bytes!("../../crates/tritwise/tests/fixtures/gguf/qwen3-ternary-bonsai.pq2_0.gguf"),
     include_bytes!("../../crates/tritwise/tests/fixtures/gguf/bitnet-1bitllm.iq2_bn.gguf"),
 ];
+
+/// Sound GGUF files: those, and the tiny Llama in the encodings that can be computed with in place.
+pub fn gguf() -> &'static [Vec<u8>] {
+    static FILES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let source = loader::open(folder(&[]), &Default::default()).expect("a sound folder");
+        let tiny = [TernaryEncoding::Base3, TernaryEncoding::I2S(Default::default())].map(|linear| {
+            let mut conversion = Conversion::default();
+            conversion.linear = linear;
+            write_gguf(&source, Vec::new(), &conversion, &mut |_| {}).expect("memory takes it")
+        });
+        GGUF.map(<[u8]>::to_vec).into_iter().chain(tiny).collect()
+    })
+}
 
 /// `tokenizer.json` of [`VOCAB`] tokens: single bytes and one merge.
 pub const TOKENIZER: &[u8] =
@@ -83,11 +99,9 @@ pub fn folder(files: &[(&str, &[u8])]) -> &'static Path {
     let sound = || {
         let folder = tempfile::tempdir().expect("there is a place for temporary files");
         let weights = safetensors(&tensors());
-        for (name, bytes) in [
-            ("config.json", CONFIG.as_bytes()),
-            ("tokenizer.json", TOKENIZER),
-            ("model.safetensors", &weights),
-        ] {
+        for (name, bytes) in
+            [("config.json", CONFIG.as_bytes()), ("tokenizer.json", TOKENIZER), ("model.safetensors", &weights)]
+        {
             fs::write(folder.path().join(name), bytes).expect("the file can be written");
         }
         folder

@@ -9,7 +9,8 @@
 //! rendered here to the same text, character for character. What people and tools say stays text: a control token that
 //! is spelled in a message never becomes one (the file `borders.rs` says how).
 //!
-//! Templates come from strangers. A rendering has a budget of steps and bytes, and limits of depth; when it is over, it is an error.
+//! Templates come from strangers. A rendering has a budget of steps and bytes, and limits of depth; when it is over, it is an error. What
+//! that does not bound, docs/chat.md says.
 //!
 //! ```
 //! use tritwise_tokenizer::chat::{ChatTemplate, Inputs, Message};

@@ -10,7 +10,11 @@ use schema::{is_valid, random_schema};
 use serde_json::Value;
 use support::{bundled, open};
 use tritwise::sampling_stages::Random;
-use tritwise::{Constraint, Error, Generation, Grammar, GrammarError, Model, Sampling, Session, StopReason};
+use tritwise::tokenizer::chat::Origin;
+use tritwise::{
+    ChatTemplate, Constraint, Error, Generation, Grammar, GrammarError, Model, PromptLookup, Sampling, Session,
+    StopReason,
+};
 
 const PROMPT: &str = "The old king had a daughter, and he said: ";
 
@@ -211,6 +215,33 @@ fn a_named_control_token_is_allowed_in_its_place() {
     let spelled = constraint(&model, &Grammar::regex("<\\|story\\|>"));
     assert_eq!(text(&mut session.generate(&Sampling::greedy().grammar(&spelled)).unwrap()), "<|story|>");
     assert!(!session.tokens()[prompt..].contains(&story));
+}
+
+/// Each answer follows it from the beginning, guesses or not.
+#[test]
+fn answers_of_a_conversation_follow_a_grammar() {
+    const TEMPLATE: &str = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: ";
+    let model = model();
+    let template = ChatTemplate::new(Origin::Given("test".into()), TEMPLATE).unwrap();
+    let colour = constraint(&model, &Grammar::regex("(red|green|blue), (red|green|blue)\\."));
+    let mut answers = Vec::new();
+    for drafting in [false, true] {
+        let sampling = Sampling::default().seed(3).grammar(&colour);
+        let mut chat = model.chat_with(template.clone()).unwrap().sampling(sampling);
+        for question in ["What colours do you like?", "And your brother?"] {
+            let mut reply = chat.say(question).unwrap();
+            if drafting {
+                reply = reply.drafting(PromptLookup::new(1, 5));
+            }
+            let answer: String = reply.by_ref().map(|piece| piece.unwrap().text).collect();
+            assert_eq!(reply.summary().stop_reason, Some(StopReason::End));
+            let colours: Vec<&str> = answer.strip_suffix('.').unwrap().split(", ").collect();
+            assert!(colours.len() == 2 && colours.iter().all(|c| ["red", "green", "blue"].contains(c)), "{answer}");
+            answers.push(answer);
+        }
+        assert_eq!(chat.messages().len(), 4);
+    }
+    assert_eq!(answers[..2], answers[2..], "guesses changed an answer");
 }
 
 #[test]

@@ -47,7 +47,8 @@ impl Cancel {
         }
     }
 
-    /// Ends every generation that watches this flag, within one token.
+    /// Ends every generation that watches this flag: before its next token, or, where a prompt is read, after half a
+    /// block of at most 64 tokens. docs/sessions.md has the time that takes.
     pub fn cancel(&self) {
         self.flag.store(true, Ordering::Relaxed);
     }

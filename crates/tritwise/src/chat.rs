@@ -124,7 +124,7 @@ impl Chat {
         self.say_until(text, &Cancel::new())
     }
 
-    /// Like [`say`](Self::say), ending within one token once `cancel` is set, from whatever thread.
+    /// Like [`say`](Self::say), ending about a token after `cancel` is set, from whatever thread.
     ///
     /// # Errors
     /// As for [`say`](Self::say).

@@ -202,7 +202,7 @@ impl Session {
         self.generate_until(sampling, &Cancel::new())
     }
 
-    /// Like [`generate`](Self::generate), ending within one token once `cancel`
+    /// Like [`generate`](Self::generate), ending about a token after `cancel`
     /// is set, from whatever thread, or its deadline has come; also while a prompt is read.
     ///
     /// # Errors

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use clap::Parser;
-use support::{Compute, ModelPath, Result, bundled, fail};
+use support::{Compute, ModelPath, Result, SamplingArgs, bundled, fail};
 use tritwise::tokenizer::chat::{BUILT_IN, Origin};
-use tritwise::{Cancel, Chat, ChatTemplate, Message, Model, Reply, Sampling};
+use tritwise::{Cancel, Chat, ChatTemplate, Message, Model, Reply};
 
 /// Talk with a model, one line at a time. /help says what else can be done; Ctrl-C stops an answer, and the program
 /// if none is being made.
@@ -27,17 +27,13 @@ struct Args {
     /// Most tokens of an answer.
     #[arg(long = "max-tokens", short = 'n', value_name = "TOKENS", default_value_t = 512)]
     max_tokens: usize,
-    /// Seed of the draws.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Temperature; 0 always takes the likeliest token.
-    #[arg(long, default_value_t = 0.8)]
-    temp: f32,
     /// Show tokens per second after each answer.
     #[arg(long)]
     stats: bool,
     #[command(flatten)]
     compute: Compute,
+    #[command(flatten)]
+    sampling: SamplingArgs,
 }
 
 const HELP: &str = "\
@@ -56,7 +52,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result {
     let model = args.compute.open(&args.model)?;
     let (mut chat, plain) = open(&model, args)?;
-    let sampling = Sampling::default().temperature(args.temp).seed(args.seed).max_tokens(args.max_tokens);
+    let sampling = args.sampling.sampling().max_tokens(args.max_tokens);
     chat.set_sampling(if plain { sampling.stop("\nUser:") } else { sampling });
     if let Some(system) = &args.system {
         chat.set_system(system);

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use clap::Parser;
 use serde_json::{Map, Value, json};
-use support::{Compute, ModelPath, Result, bar, fail, print_json};
-use tritwise::{Sampling, StopReason};
+use support::{Compute, ModelPath, Result, SamplingArgs, bar, fail, print_json};
+use tritwise::StopReason;
 
 /// Continue many prompts, several at once.
 ///
@@ -33,20 +33,13 @@ struct Args {
     /// Most tokens of a completion.
     #[arg(long = "max-tokens", short = 'n', value_name = "TOKENS", default_value_t = 64)]
     max_tokens: usize,
-    /// Seed of the first line's draws.
-    #[arg(long, short, default_value_t = 0)]
-    seed: u64,
-    /// Temperature; 0 always takes the likeliest token.
-    #[arg(long, default_value_t = 0.7)]
-    temp: f32,
-    /// Make recent tokens less likely, which small models need; 1 leaves them.
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.15)]
-    repetition_penalty: f32,
     /// End where a text reaches TEXT; can be given several times.
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     #[command(flatten)]
     compute: Compute,
+    #[command(flatten)]
+    sampling: SamplingArgs,
     /// Print the figures as one JSON object.
     #[arg(long)]
     json: bool,
@@ -64,11 +57,7 @@ fn run(args: &Args) -> Result {
         count += 1;
     }
     let model = args.compute.open(&args.model)?;
-    let sampling = Sampling::default()
-        .temperature(args.temp)
-        .repetition_penalty(args.repetition_penalty)
-        .seed(args.seed)
-        .max_tokens(args.max_tokens);
+    let sampling = args.sampling.sampling().max_tokens(args.max_tokens);
     let sampling = args.stop.iter().fold(sampling, |sampling, stop| sampling.stop(stop));
 
     let begun = RefCell::new(HashMap::new());

@@ -4,13 +4,13 @@ use crate::Error;
 
 /// A position in the file's bytes. Every read says what it reads, for the error.
 pub(crate) struct Cursor<'a> {
-    bytes: &'a [u8],
+    rest: &'a [u8],
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self { rest: bytes, at: 0 }
     }
 
     pub(crate) fn at(&self) -> usize {
@@ -19,21 +19,26 @@ impl<'a> Cursor<'a> {
 
     /// Bytes not read yet.
     pub(crate) fn left(&self) -> usize {
-        self.bytes.len() - self.at
+        self.rest.len()
     }
 
     pub(crate) fn take(&mut self, len: u64, what: &str) -> Result<&'a [u8], Error> {
-        let truncated =
-            || Error::Truncated { what: what.to_owned(), at: self.at, need: len, left: self.bytes.len() - self.at };
-        let len = usize::try_from(len).map_err(|_| truncated())?;
-        let taken = self.bytes[self.at..].get(..len).ok_or_else(truncated)?;
-        self.at += len;
+        let split = usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len));
+        let (taken, rest) = split.ok_or_else(|| self.truncated(what, len))?;
+        self.at += taken.len();
+        self.rest = rest;
         Ok(taken)
     }
 
     pub(crate) fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], Error> {
-        let bytes = self.take(N as u64, what)?;
-        Ok(*bytes.first_chunk().expect("take returns as many bytes as asked"))
+        let (taken, rest) = self.rest.split_first_chunk().ok_or_else(|| self.truncated(what, N as u64))?;
+        self.at += N;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    fn truncated(&self, what: &str, need: u64) -> Error {
+        Error::Truncated { what: what.to_owned(), at: self.at, need, left: self.left() }
     }
 
     pub(crate) fn u32(&mut self, what: &str) -> Result<u32, Error> {

@@ -305,23 +305,22 @@ fn place(found: Vec<Unplaced>, file_len: usize, header_len: usize, alignment: u3
     }
     starts.sort_unstable();
     let ends = starts.iter().skip(1).map(|&(start, _)| start).chain([file_len]);
-    let mut windows = vec![0..0; found.len()];
-    for (&(start, index), end) in starts.iter().zip(ends) {
-        windows[index] = start..end;
-    }
+    let mut windows: Vec<(usize, Range<usize>)> =
+        starts.iter().zip(ends).map(|(&(start, index), end)| (index, start..end)).collect();
+    windows.sort_unstable_by_key(|(index, _)| *index);
 
     let tensors: Vec<Tensor> = found
         .into_iter()
         .zip(windows)
-        .map(|(Unplaced { name, dims, type_id, .. }, window)| Tensor { name, dims, type_id, window })
+        .map(|(Unplaced { name, dims, type_id, .. }, (_, window))| Tensor { name, dims, type_id, window })
         .collect();
     for tensor in &tensors {
         check_window(tensor)?;
     }
     let mut names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     names.sort_unstable();
-    match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Error::tensor(pair[0], "stands in the file twice; each name may occur once")),
+    match names.iter().zip(names.iter().skip(1)).find(|(name, next)| name == next) {
+        Some((name, _)) => Err(Error::tensor(name, "stands in the file twice; each name may occur once")),
         None => Ok(tensors),
     }
 }

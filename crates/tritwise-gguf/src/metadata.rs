@@ -13,14 +13,14 @@ pub struct Metadata {
 impl Metadata {
     /// Takes entries in file order.
     pub(crate) fn new(entries: Vec<(String, Value)>) -> Result<Self, Error> {
-        let mut by_key: Vec<u32> = (0..entries.len() as u32).collect();
-        by_key.sort_unstable_by_key(|&index| &entries[index as usize].0);
-        for pair in by_key.windows(2) {
-            let key = &entries[pair[0] as usize].0;
-            if *key == entries[pair[1] as usize].0 {
+        let mut sorted: Vec<(&str, u32)> = entries.iter().map(|(key, _)| key.as_str()).zip(0..).collect();
+        sorted.sort_unstable();
+        for (&(key, _), &(next, _)) in sorted.iter().zip(sorted.iter().skip(1)) {
+            if key == next {
                 return Err(Error::metadata(key, "stands in the file twice; each key may occur once"));
             }
         }
+        let by_key = sorted.into_iter().map(|(_, index)| index).collect();
         Ok(Self { entries, by_key })
     }
 
@@ -41,8 +41,9 @@ impl Metadata {
 
     /// The value of `key`, whatever its type.
     pub fn value(&self, key: &str) -> Option<&Value> {
-        let position = self.by_key.binary_search_by_key(&key, |&index| &self.entries[index as usize].0).ok()?;
-        Some(&self.entries[self.by_key[position] as usize].1)
+        let entry = |&index: &u32| self.entries.get(index as usize);
+        let position = self.by_key.binary_search_by_key(&Some(key), |index| Some(entry(index)?.0.as_str())).ok()?;
+        Some(&self.by_key.get(position).and_then(entry)?.1)
     }
 
     /// An unsigned integer, from any integer type; `None` if the key is absent.

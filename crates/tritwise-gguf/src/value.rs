@@ -57,6 +57,7 @@ impl Value {
     pub fn as_f32(&self) -> Option<f32> {
         match *self {
             Self::F32(v) => Some(v),
+            #[expect(clippy::cast_possible_truncation, reason = "rounding is what the caller asks for")]
             Self::F64(v) => Some(v as f32),
             _ => None,
         }
@@ -253,8 +254,8 @@ impl Strings {
     /// String `index`, `None` past the end.
     pub fn at(&self, index: usize) -> Option<&str> {
         let end = *self.ends.get(index)?;
-        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
-        Some(&self.text[start..end])
+        let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        self.text.get(start..end)
     }
 
     /// The strings in order.

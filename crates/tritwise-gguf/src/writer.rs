@@ -1,6 +1,6 @@
 //! Writing: the header from what is declared, then tensor data as it comes.
 
-use std::io::Write;
+use std::io::{self, Read as _, Write};
 
 use crate::header::{ALIGNMENT_KEY, check_alignment, check_dims, check_key, check_name};
 use crate::{Array, DEFAULT_ALIGNMENT, Error, Value, WriteError, error::quote, limits};
@@ -107,6 +107,7 @@ impl Writer {
         let mut offset = 0u64;
         for tensor in &self.tensors {
             put_string(&mut header, &tensor.name);
+            #[expect(clippy::cast_possible_truncation, reason = "at most limits::DIMS")]
             header.extend_from_slice(&(tensor.dims.len() as u32).to_le_bytes());
             tensor.dims.iter().for_each(|dim| header.extend_from_slice(&dim.to_le_bytes()));
             header.extend_from_slice(&tensor.type_id.to_le_bytes());
@@ -159,7 +160,7 @@ impl<W: Write> TensorData<W> {
         self.given = given;
         if given == tensor.bytes {
             let padding = given.next_multiple_of(self.alignment.into()) - given;
-            self.sink.write_all(&vec![0; padding as usize])?;
+            io::copy(&mut io::repeat(0).take(padding), &mut self.sink)?;
             self.current += 1;
             self.given = 0;
         }

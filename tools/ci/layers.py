@@ -1,10 +1,12 @@
-"""Hold the crate graph to the table below.
+"""Hold the crate graph to the table below, and README.md's list of dependencies to the crate graph.
 
 A new edge, inside or to the outside, fails the build until this table (and
-the one in docs/architecture.md) is changed on purpose.
+the ones in docs/architecture.md and README.md) is changed on purpose.
 """
 
 import json
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -33,6 +35,19 @@ OPTIONAL = {
 }
 # Crates that compile C or C++; none may be in the tree that users build.
 NATIVE = {"cc", "cmake", "bindgen", "onig_sys"}
+README = pathlib.Path(__file__).resolve().parents[2] / "README.md"
+
+
+def check_readme(outside: set[str], packages: int) -> list[str]:
+    """The section "Dependencies": a table of `outside`, and the sentence that counts `packages`."""
+    section = README.read_text(encoding="utf-8").split("\n## Dependencies\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    counted = int(re.search(r"(\d+) packages", section)[1])
+    wrong = [f"README.md does not say what {name} is for" for name in sorted(outside - named)]
+    wrong += [f"README.md lists {name}, which no crate depends on" for name in sorted(named - outside)]
+    wrong += [f"README.md counts {counted} packages; there are {packages}"] if counted != packages else []
+    return wrong
 
 
 def main() -> int:
@@ -62,13 +77,16 @@ def main() -> int:
         ["cargo", "tree", "--locked", "-p", OURS, "-e", "normal,build", "--prefix", "none", "--format", "{p}"],
         check=True, capture_output=True, text=True,
     ).stdout
-    in_tree = {line.split()[0] for line in tree.splitlines() if line.strip()}
-    wrong += [f"{name} is in the default tree: pure Rust is a promise" for name in sorted(in_tree & NATIVE)]
+    packages = {tuple(line.split()[:2]) for line in tree.splitlines() if line.strip()}
+    native = sorted({name for name, _ in packages} & NATIVE)
+    wrong += [f"{name} is in the default tree: pure Rust is a promise" for name in native]
+    outside = set().union(*ALLOWED.values(), *OPTIONAL.values()) - ALLOWED.keys()
+    wrong += check_readme(outside, len(packages))
     for line in wrong:
         print(line)
     if not wrong:
         extra = sorted(set().union(*optional.values()))
-        print(f"{len(found)} crates, {len(in_tree)} packages in the default tree, none compiles C; optional: {', '.join(extra)}")
+        print(f"{len(found)} crates, {len(packages)} packages in the default tree, none compiles C; optional: {', '.join(extra)}")
     return 1 if wrong else 0
 
 

@@ -11,6 +11,8 @@
 //! where a reduction must be vectorised it has one shape everywhere, sixteen
 //! strided partial sums and a fixed tree (see [`FloatOps`]).
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod aarch64;
 pub(crate) mod generic;
 pub(crate) mod scalar;
 #[cfg(target_arch = "x86_64")]
@@ -51,6 +53,12 @@ pub fn available() -> Vec<&'static dyn Isa> {
         all.extend(x86_64::Avx512Vnni::detect().map(|isa| isa as &dyn Isa));
         all.extend(x86_64::Avx2::detect_vnni().map(|isa| isa as &dyn Isa));
         all.extend(x86_64::Avx2::detect().map(|isa| isa as &dyn Isa));
+    }
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    {
+        all.extend(aarch64::Neon::detect_i8mm().map(|isa| isa as &dyn Isa));
+        all.extend(aarch64::Neon::detect_dotprod().map(|isa| isa as &dyn Isa));
+        all.extend(aarch64::Neon::detect().map(|isa| isa as &dyn Isa));
     }
     all.push(scalar::Scalar::new());
     all

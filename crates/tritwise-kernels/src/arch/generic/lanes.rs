@@ -103,7 +103,7 @@ pub(in crate::arch) trait Lanes: Copy {
 /// no `inline(always)` beside `target_feature` yet), and one of fifty was left out of
 /// line, at a third of the speed; longer operations are `#[inline(always)]` methods
 /// that call such short ones.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! lanes_ops {
     ($features:literal: $($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? $body:block)*) => {$(
         $(#[$doc])*
@@ -117,5 +117,5 @@ macro_rules! lanes_ops {
         }
     )*};
 }
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(in crate::arch) use lanes_ops;

@@ -36,7 +36,7 @@ pub(in crate::arch) mod softmax;
 pub(in crate::arch) mod table;
 pub(in crate::arch) mod trits;
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(in crate::arch) use lanes::lanes_ops;
 pub(in crate::arch) use lanes::{LANES, Lanes};
 
@@ -82,7 +82,7 @@ fn largest<L: Lanes>(isa: L, x: L::F32) -> f32 {
 
 /// Implements [`FloatOps`](crate::arch::FloatOps) for an instruction set by
 /// instantiating each algorithm inside a function that enables its features.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! float_ops {
     ($isa:ident, $features:literal) => {
         impl $crate::arch::FloatOps for $isa {
@@ -148,5 +148,5 @@ macro_rules! float_ops {
         }
     )*};
 }
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(in crate::arch) use float_ops;

@@ -1,0 +1,5 @@
+//! Instruction sets of 64-bit Arm, little-endian.
+
+mod neon;
+
+pub(super) use neon::Neon;

@@ -53,6 +53,7 @@ pub fn available() -> Vec<&'static dyn Isa> {
         all.extend(x86_64::Avx512Vnni::detect().map(|isa| isa as &dyn Isa));
         all.extend(x86_64::Avx2::detect_vnni().map(|isa| isa as &dyn Isa));
         all.extend(x86_64::Avx2::detect().map(|isa| isa as &dyn Isa));
+        all.extend(x86_64::Sse41::detect().map(|isa| isa as &dyn Isa));
     }
     #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
     {

@@ -57,6 +57,9 @@ pub struct Compute {
     /// (I2_S; BASE3, where the CPU has AVX-512 VBMI).
     #[arg(long)]
     pub in_place: bool,
+    /// Read the model's files into memory instead of mapping them: they may then change while it is open.
+    #[arg(long)]
+    pub no_mmap: bool,
     /// Leave the inputs of linear layers as they are in weight-only models, and do not round them to 16 bits.
     #[arg(long)]
     pub exact_inputs: bool,
@@ -172,6 +175,7 @@ impl Compute {
     /// A builder with these choices and a progress bar on the terminal.
     pub fn builder(&self) -> ModelBuilder {
         let mut builder = Model::builder().i2s_layout(self.i2s_layout.into()).in_place(self.in_place);
+        builder = builder.no_mmap(self.no_mmap);
         builder = builder.head(self.head.into()).kv(self.kv.into()).exact_inputs(self.exact_inputs);
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);

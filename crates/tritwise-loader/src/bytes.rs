@@ -1,8 +1,11 @@
-//! A file's bytes, mapped into memory: the only unsafe code of this crate.
+//! A file's bytes, mapped into memory or read: the only unsafe code of this crate.
+//!
+//! Both begin with a shared advisory lock (`flock(2)`), which programs that write in place and ask for an exclusive one see. A map
+//! keeps it for as long as it lives; what was read needs none.
 #![allow(unsafe_code, reason = "mapping a file into memory cannot be checked by the compiler")]
 
-use std::fs::File;
-use std::io;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,39 +13,67 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use tritwise_tensor::Storage;
 
-/// Maps the file at `path`: its pages are read from disk when first touched, and shared by every
-/// process that maps it.
-pub(crate) fn map(path: &Path) -> io::Result<Arc<dyn Storage>> {
+/// The bytes of the file at `path`: mapped, or with `no_mmap` read.
+///
+/// # Errors
+/// It cannot be read, somebody holds an exclusive lock on it, or its size changes meanwhile.
+pub(crate) fn open(path: &Path, no_mmap: bool) -> io::Result<Arc<dyn Storage>> {
     let file = File::open(path)?;
-    if file.metadata()?.len() == 0 {
-        // Some systems refuse to map nothing.
-        return Ok(Arc::new(Vec::new()));
+    match file.try_lock_shared() {
+        // Not every system and file system has locks.
+        Ok(()) | Err(TryLockError::Error(_)) => {}
+        Err(TryLockError::WouldBlock) => return Err(io::Error::other(LOCKED)),
+    }
+    let len = file.metadata()?.len();
+    // What is longer now was cut short then: a download in progress, say. What is shorter would be deadly to touch.
+    let check = |bytes: &[u8]| match file.metadata()?.len() {
+        now if now == len && bytes.len() as u64 == len => Ok(()),
+        now => Err(io::Error::other(format!(
+            "its size went from {len} to {now} bytes while it was opened: somebody is writing it; open it when that has ended"
+        ))),
+    };
+    // Some systems refuse to map nothing.
+    if no_mmap || len == 0 {
+        let mut bytes = Vec::new();
+        (&file).take(len.saturating_add(1)).read_to_end(&mut bytes)?;
+        check(&bytes)?;
+        return Ok(Arc::new(bytes));
     }
     // SAFETY: the map is read-only and is dropped with its owner. It would be unsound if the file were
-    // changed while it is mapped; that is a rule for the user, in the documentation of `open`, which
+    // changed while it is mapped; that is a rule for the user, in the documentation of `Options::no_mmap`, which
     // no program can enforce (advisory locks do not bind other programs).
     let map = unsafe { Mmap::map(&file)? };
-    Ok(Arc::new(Mapped(map)))
+    check(&map)?;
+    Ok(Arc::new(Mapped { map, _locked: file }))
 }
 
+/// Why a file is not opened that may be in the middle of a change.
+const LOCKED: &str =
+    "another program holds an exclusive lock on it, and so may be writing it; open it when that has ended";
+
 /// Pages of a file.
-struct Mapped(Mmap);
+struct Mapped {
+    map: Mmap,
+    /// Holds the lock.
+    _locked: File,
+}
 
 impl Storage for Mapped {
     fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.map
     }
 
     /// Takes the pages out of this process (`madvise(2)`, `MADV_DONTNEED`). They stay in the system's
     /// cache of the file while there is room, from where a later read has them back without the disk.
     fn release(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]
-        if range.start < range.end && range.end <= self.0.len() {
+        if range.start < range.end && range.end <= self.map.len() {
             // SAFETY: the map is a shared one of a file, and read-only, so no page of it can hold anything
             // that the file does not. The next read of a page that was dropped finds the file's bytes there
             // again: the ones before, by the rule for `map`. References to them stay valid all along.
-            let advised =
-                unsafe { self.0.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+            let advised = unsafe {
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len())
+            };
             // Refused, the pages only stay longer.
             let _ = advised;
         }
@@ -60,12 +91,13 @@ mod tests {
         let path = std::env::temp_dir().join(format!("tritwise-released-{}", std::process::id()));
         let expected: Vec<u8> = (0..5_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         std::fs::write(&path, &expected).unwrap();
-        let file = map(&path).unwrap();
+        let file = open(&path, false).unwrap();
         for range in [0..5_000_000, 1..2, 4096..8192, 4_999_999..5_000_000, 7..4_000_000, 0..5_000_001, 9..9] {
             assert_eq!(file.bytes(), expected);
             file.release(range);
         }
         assert_eq!(file.bytes(), expected);
+        drop(file);
         std::fs::remove_file(path).unwrap();
     }
 }

@@ -219,6 +219,9 @@ impl Container {
 
     /// The elements of a float tensor, all of them finite.
     pub(crate) fn floats(&self, stored: &Stored) -> Result<Vec<f32>, CheckpointError> {
+        if let Some(why) = stored.encoding.problem() {
+            return Err(self.refuse(stored, why));
+        }
         let Encoding::Dense(encoding @ (DenseEncoding::F32 | DenseEncoding::F16 | DenseEncoding::Bf16)) =
             stored.encoding
         else {

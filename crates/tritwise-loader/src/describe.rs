@@ -4,6 +4,7 @@ use std::path::Path;
 
 use tritwise_tensor::CheckpointError;
 
+use crate::Options;
 use crate::container::Container;
 use crate::open::{Kind, kind_of};
 use crate::vocabulary::{Folder, Vocabulary};
@@ -48,7 +49,7 @@ pub fn describe(path: impl AsRef<Path>) -> Result<Description, CheckpointError> 
     let label = path.display().to_string();
     match kind_of(path)? {
         Kind::Gguf => {
-            let (container, header) = gguf::open(&label, path, None)?;
+            let (container, header) = gguf::open(&label, path, &Options::default())?;
             let architecture = header.metadata().value("general.architecture").and_then(|value| value.as_str());
             let architecture = architecture.map(str::to_owned);
             let format = gguf_format(header.version());
@@ -56,7 +57,7 @@ pub fn describe(path: impl AsRef<Path>) -> Result<Description, CheckpointError> 
             Ok(Description::new(&container, &format, architecture, metadata))
         }
         Kind::Folder => {
-            let container = hf::read(&label, path)?;
+            let container = hf::read(&label, path, false)?;
             let folder = Folder::read(&hf::folder_of(path))?;
             let architecture = hf::architecture(&folder.config);
             let metadata = Vocabulary::Folder(Box::new(folder)).describe();

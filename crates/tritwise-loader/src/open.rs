@@ -37,14 +37,27 @@ pub struct Options {
     pub activation: Option<Activation>,
     /// What linear layers are multiplied with; `None` for what the checkpoint's encoding or configuration implies.
     pub inputs: Option<Inputs>,
+    /// Read files of weights into memory instead of mapping them.
+    ///
+    /// Mapped, which is the default, a file is opened in milliseconds, its weights are read when they are first used,
+    /// and all processes that use it share its memory. In return **it must not be changed or cut short while it is open**: numbers then change under
+    /// whoever computes with them, and touching what is no longer there ends the process (`SIGBUS`). Replacing the file by
+    /// renaming another into its place is fine.
+    ///
+    /// Read, a file may do what it likes once it is open. That takes the file's size in memory, beside the packed model, for as
+    /// long as it is being loaded (or used, where weights are computed with in place).
+    ///
+    /// Either way, a shared advisory lock is held on the file, where the system and the file system have such: while it is
+    /// read, or for as long as it is mapped. Programs that write in place and ask for an exclusive lock first are thus kept
+    /// from it, and a file that one of them holds is refused.
+    pub no_mmap: bool,
 }
 
 /// Opens the checkpoint at `path`: a GGUF file, any part of a split one, a Hugging Face folder, or a `.safetensors`
 /// file in one.
 ///
-/// Files are mapped into memory, not read: opening takes milliseconds, and weights are paged in
-/// when they are first used. In return a file must not be changed or cut short while it is open,
-/// on pain of a crash; replacing it by renaming another into its place is fine.
+/// Files are mapped into memory, not read, so **they must not be changed or cut short while they are open**, on
+/// pain of a crash: see [`Options::no_mmap`], which is how to do without.
 ///
 /// ```no_run
 /// use tritwise_tensor::Checkpoint;
@@ -54,14 +67,14 @@ pub struct Options {
 /// ```
 ///
 /// # Errors
-/// The file cannot be read, is damaged, or is a model that is not supported; the
-/// error says which, names the file, and says what to do.
+/// The file cannot be read, changes meanwhile or is locked by whoever writes it, is damaged, or is a model that is not
+/// supported; the error says which, names the file, and says what to do.
 pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Source, CheckpointError> {
     let path = path.as_ref();
     let label = path.display().to_string();
     match kind_of(path)? {
         Kind::Gguf => {
-            let (container, header) = gguf::open(&label, path, options.written_by)?;
+            let (container, header) = gguf::open(&label, path, options)?;
             understand(container, header, options)
         }
         Kind::Folder => hf::open(&label, path, options),

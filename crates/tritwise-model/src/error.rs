@@ -61,4 +61,26 @@ pub enum Error {
     /// A turn without tokens.
     #[error("a turn needs at least one token")]
     Empty,
+    /// A logit that is NaN or infinite, which no draw can be made from.
+    #[error(
+        "the logit of token {token} is not a finite number: the file's weights are damaged, or so large that their \
+         products have no number; get the file again, and compare its checksum"
+    )]
+    Logit {
+        /// Which turn of the batch it is of.
+        turn: usize,
+        /// The first such token of the vocabulary.
+        token: usize,
+    },
+    /// A hidden vector with a feature that is NaN or infinite.
+    #[error(
+        "feature {feature} of a hidden vector is not a finite number: the file's weights are damaged, or so large that \
+         their products have no number; get the file again, and compare its checksum"
+    )]
+    Hidden {
+        /// Which turn of the batch it is of.
+        turn: usize,
+        /// The first such feature.
+        feature: usize,
+    },
 }

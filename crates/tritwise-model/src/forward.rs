@@ -113,7 +113,8 @@ impl<B: Backend> Model<B> {
     ///
     /// # Errors
     /// An empty batch, a turn without tokens, a token outside the vocabulary (also one that
-    /// [`Keep::always`] names), or a sequence without room. No sequence has then been changed.
+    /// [`Keep::always`] names), a sequence without room, or wanted logits that are not finite, as damaged weights
+    /// make them. No sequence has then been changed.
     pub fn forward<'w>(&self, workspace: &'w mut Workspace<B>, batch: &mut [Turn<'_, B>]) -> Result<Logits<'w>, Error> {
         let logits = self.forward_unless(workspace, batch, &|| false)?;
         Ok(logits.expect("nothing stops it"))
@@ -134,6 +135,9 @@ impl<B: Backend> Model<B> {
             return Ok(None);
         }
         let reads = self.logits(workspace, batch);
+        if let Some((turn, token)) = first_not_finite(&workspace.logits, self.config.vocab, batch) {
+            return Err(Error::Logit { turn, token });
+        }
         for turn in batch {
             turn.sequence.advance(turn.tokens.len());
         }
@@ -155,6 +159,9 @@ impl<B: Backend> Model<B> {
         let Workspace { x, wanted, hidden, .. } = workspace;
         hidden.resize(wanted.len() * self.config.hidden, 0.0);
         self.backend.hidden(x, wanted, &self.output_norm, hidden);
+        if let Some((turn, feature)) = first_not_finite(hidden, self.config.hidden, batch) {
+            return Err(Error::Hidden { turn, feature });
+        }
         for turn in batch {
             turn.sequence.advance(turn.tokens.len());
         }
@@ -295,7 +302,7 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    /// Everything that could fail, before anything is changed.
+    /// Everything that could fail before anything is computed.
     fn check_batch(&self, batch: &[Turn<'_, B>]) -> Result<(), Error> {
         let vocab = self.config.vocab;
         if batch.is_empty() {
@@ -331,4 +338,22 @@ fn gather<B: Backend>(workspace: &mut Workspace<B>, batch: &[Turn<'_, B>]) {
         let end = workspace.tokens.len();
         workspace.wanted.extend(end - turn.wanted.count(turn.tokens.len())..end);
     }
+}
+
+/// The first number of the wanted rows, `width` each, that is NaN or infinite: its turn, and its place in the row.
+/// Logits that do not matter are −∞ ([`Wanted::Best`]), and no other number is.
+///
+/// A file can hold any numbers, and what they come to is known only now. One look at each logit is next to nothing
+/// beside computing it.
+fn first_not_finite<B: Backend>(rows: &[f32], width: usize, batch: &[Turn<'_, B>]) -> Option<(usize, usize)> {
+    let wanted = batch.iter().enumerate().flat_map(|(index, turn)| {
+        (0..turn.wanted.count(turn.tokens.len())).map(move |i| (index, turn.wanted.keep(i).is_some()))
+    });
+    rows.chunks_exact(width).zip(wanted).find_map(|(row, (turn, some_left_out))| {
+        let is_wrong = |x: f32| if some_left_out { x.is_nan() || x == f32::INFINITY } else { !x.is_finite() };
+        // Without a way out, so that it is a loop over vectors.
+        let any = row.iter().fold(false, |any, x| any | is_wrong(*x));
+        let at = || row.iter().position(|x| is_wrong(*x));
+        if any { at().map(|at| (turn, at)) } else { None }
+    })
 }

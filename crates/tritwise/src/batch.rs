@@ -187,6 +187,13 @@ impl<P: Iterator<Item: AsRef<str>>> Completions<P> {
                 let reason = self.cancel.reason().unwrap_or(StopReason::Cancelled);
                 self.slots.iter_mut().for_each(|slot| slot.end(reason.clone()));
             }
+            // One text's numbers are not the others' concern: they go on without it.
+            Err(error @ tritwise_model::Error::Logit { turn, .. }) => {
+                let mut evaluated = self.slots.iter_mut().zip(&counts).filter(|(_, count)| **count > 0);
+                if let Some((slot, _)) = evaluated.nth(turn) {
+                    slot.error = Some(error.into());
+                }
+            }
             Err(error) => self.slots.iter_mut().for_each(|slot| slot.error = Some(error.clone().into())),
         }
         self.collect();

@@ -112,7 +112,11 @@ impl Draft for DraftModel {
         }
         self.session.set_tokens(text)?;
         for _ in 0..most.min(self.most) {
-            let logits = self.session.next_logits(Wanted::Best(Keep::best(1)), &Cancel::new())?;
+            let logits = match self.session.next_logits(Wanted::Best(Keep::best(1)), &Cancel::new()) {
+                // It has no guess, and the text does not depend on one.
+                Err(Error::Model(tritwise_model::Error::Logit { .. })) => break,
+                logits => logits?,
+            };
             let ids = logits.into_iter().flatten().zip(0u32..);
             let best = ids.reduce(|best, other| if other.0 > best.0 { other } else { best });
             let Some((_, token)) = best else { break };

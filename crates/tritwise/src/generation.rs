@@ -107,8 +107,9 @@ impl<'s> Generation<'s> {
         &self.writer.summary
     }
 
-    /// Makes one token, or more if guesses are right. Returns the text that is released, which may be empty.
-    fn step(&mut self) -> Result<String, Error> {
+    /// Makes one token, or more if it may `guess` and guesses are right. Returns the text that is released, which may
+    /// be empty.
+    fn step(&mut self, guess: bool) -> Result<String, Error> {
         if let Some(reason) = self.writer.limit(self.session) {
             return Ok(self.writer.end(reason));
         }
@@ -118,7 +119,10 @@ impl<'s> Generation<'s> {
             return Ok(text);
         }
         let start = Instant::now();
-        self.guess()?;
+        self.guesses.clear();
+        if guess {
+            self.guess()?;
+        }
         let rules;
         let keeps;
         let wanted = if self.guesses.is_empty() {
@@ -129,8 +133,14 @@ impl<'s> Generation<'s> {
             Wanted::Each(&keeps)
         };
         let len = self.session.tokens().len();
-        let Some(logits) = self.session.logits_with(&self.guesses, wanted, &self.cancel)? else {
-            return Ok(self.writer.end(self.cancel.reason().unwrap_or(StopReason::Cancelled)));
+        let logits = match self.session.logits_with(&self.guesses, wanted, &self.cancel) {
+            Ok(Some(logits)) => logits,
+            Ok(None) => return Ok(self.writer.end(self.cancel.reason().unwrap_or(StopReason::Cancelled))),
+            // Perhaps after a guess that is wrong, where the text never comes.
+            Err(Error::Model(tritwise_model::Error::Logit { .. })) if !self.guesses.is_empty() => {
+                return self.step(false);
+            }
+            Err(error) => return Err(error),
         };
         let mut right = 0;
         for row in logits.rows() {
@@ -167,7 +177,6 @@ impl<'s> Generation<'s> {
 
     /// Guesses at the tokens after the next ones, as many as there is room for.
     fn guess(&mut self) -> Result<(), Error> {
-        self.guesses.clear();
         let Some(draft) = &mut self.draft else { return Ok(()) };
         // The token that is chosen after the guesses needs room too.
         let room = self.session.capacity() - self.session.tokens().len();
@@ -188,7 +197,7 @@ impl Iterator for Generation<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.writer.ended() && !self.failed {
-            match self.step() {
+            match self.step(true) {
                 Ok(text) if text.is_empty() => {}
                 Ok(text) => return Some(Ok(Piece { text, logprobs: self.writer.take_logprobs() })),
                 Err(error) => {

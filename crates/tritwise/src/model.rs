@@ -236,9 +236,16 @@ impl ModelBuilder {
     }
 
     /// All of what checkpoints leave open at once: what [`i2s_layout`](Self::i2s_layout),
-    /// [`activation`](Self::activation) and [`inputs`](Self::inputs) set, who wrote a GGUF file, and the tiles of TL1 and TL2.
+    /// [`activation`](Self::activation), [`inputs`](Self::inputs) and [`no_mmap`](Self::no_mmap) set, who wrote a GGUF file, and the tiles of TL1 and TL2.
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Whether files of weights are read into memory instead of being mapped, for those that somebody may change while the
+    /// model is open, which mapped ones must not be: see [`Options::no_mmap`].
+    pub fn no_mmap(mut self, no_mmap: bool) -> Self {
+        self.options.no_mmap = no_mmap;
         self
     }
 

@@ -22,16 +22,12 @@ pub(crate) use config::INPUTS;
 pub(crate) use encoding::{TABLES, linear_type, table_type};
 
 /// The tensors and metadata of the GGUF file at `path`, and of the other parts where it is one of several.
-pub(crate) fn open(
-    label: &str,
-    path: &Path,
-    written_by: Option<Project>,
-) -> Result<(Container, Header), CheckpointError> {
-    let storage = bytes::map(path).map_err(|error| io_error(path, &error))?;
+pub(crate) fn open(label: &str, path: &Path, options: &Options) -> Result<(Container, Header), CheckpointError> {
+    let storage = bytes::open(path, options.no_mmap).map_err(|error| io_error(path, &error))?;
     let header = parse(label, &*storage)?;
     match Part::of(label, header.metadata())? {
-        Some(part) => split::open(label, path, part, written_by),
-        None => whole(label, header, storage, written_by),
+        Some(part) => split::open(label, path, part, options),
+        None => whole(label, header, storage, options.written_by),
     }
 }
 

@@ -13,11 +13,11 @@
 
 use std::path::Path;
 
-use tritwise_gguf::types::Project;
 use tritwise_gguf::{Header, Metadata};
 use tritwise_tensor::CheckpointError;
 
 use super::{add, parse};
+use crate::Options;
 use crate::container::Container;
 use crate::error::file_error;
 use crate::limits;
@@ -57,7 +57,7 @@ pub(super) fn open(
     label: &str,
     path: &Path,
     part: Part,
-    written_by: Option<Project>,
+    options: &Options,
 ) -> Result<(Container, Header), CheckpointError> {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let Some(stem) = name.strip_suffix(part.suffix().as_str()) else {
@@ -78,7 +78,7 @@ pub(super) fn open(
         let expected = Part { no, ..part };
         let path = path.with_file_name(format!("{stem}{}", expected.suffix()));
         let part_label = path.display().to_string();
-        let storage = crate::bytes::map(&path).map_err(|error| {
+        let storage = crate::bytes::open(&path, options.no_mmap).map_err(|error| {
             file_error(
                 &part_label,
                 format_args!(
@@ -93,7 +93,7 @@ pub(super) fn open(
         if found != Some(expected) {
             return Err(file_error(&part_label, misplaced(found, expected)));
         }
-        add(&mut container, &part_label, &header, storage, written_by)?;
+        add(&mut container, &part_label, &header, storage, options.written_by)?;
         first.get_or_insert(header);
     }
     match (first, part.tensors) {

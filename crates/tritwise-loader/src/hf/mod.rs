@@ -25,7 +25,7 @@ pub(crate) use shards::{INDEX, SINGLE, shards_in};
 
 /// Opens the checkpoint whose weights are `weights`, a folder or one file in it.
 pub(crate) fn open(label: &str, weights: &Path, options: &Options) -> Result<Source, CheckpointError> {
-    let container = read(label, weights)?;
+    let container = read(label, weights, options.no_mmap)?;
     let folder = folder_of(weights);
     let (config, linear, naming) = config::read(&folder.join("config.json"), &container, options)?;
     Ok(Source {

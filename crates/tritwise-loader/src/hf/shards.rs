@@ -27,11 +27,11 @@ pub(crate) const INDEX: &str = "model.safetensors.index.json";
 /// The tensors of `weights`: a folder, or one safetensors file.
 ///
 /// A file that its folder's index names stands for all of them.
-pub(crate) fn read(label: &str, weights: &Path) -> Result<Container, CheckpointError> {
+pub(crate) fn read(label: &str, weights: &Path, no_mmap: bool) -> Result<Container, CheckpointError> {
     let folder = folder_of(weights);
     let mut container = Container::new(label.to_owned());
     if weights.is_dir() && folder.join(SINGLE).exists() {
-        add(&mut container, &folder.join(SINGLE))?;
+        add(&mut container, &folder.join(SINGLE), no_mmap)?;
         return Ok(container);
     }
     let index_path = folder.join(INDEX);
@@ -41,7 +41,7 @@ pub(crate) fn read(label: &str, weights: &Path) -> Result<Container, CheckpointE
         let named = weights.file_name().and_then(|name| name.to_str()).is_some_and(|name| shards.contains(name));
         if weights.is_dir() || named {
             for shard in shards {
-                add(&mut container, &folder.join(shard))?;
+                add(&mut container, &folder.join(shard), no_mmap)?;
             }
             check_index(&container, &index_label, &index)?;
             return Ok(container);
@@ -50,7 +50,7 @@ pub(crate) fn read(label: &str, weights: &Path) -> Result<Container, CheckpointE
     if weights.is_dir() {
         return Err(file_error(label, no_weights(weights)));
     }
-    add(&mut container, weights)?;
+    add(&mut container, weights, no_mmap)?;
     Ok(container)
 }
 
@@ -107,9 +107,9 @@ fn check_index(container: &Container, label: &str, index: &Index) -> Result<(), 
     Ok(())
 }
 
-fn add(container: &mut Container, path: &Path) -> Result<(), CheckpointError> {
+fn add(container: &mut Container, path: &Path, no_mmap: bool) -> Result<(), CheckpointError> {
     let label = path.display().to_string();
-    let storage = bytes::map(path).map_err(|error| io_error(path, &error))?;
+    let storage = bytes::open(path, no_mmap).map_err(|error| io_error(path, &error))?;
     let bytes = storage.bytes();
     let (header_len, header) = SafeTensors::read_metadata(bytes).map_err(|error| {
         file_error(

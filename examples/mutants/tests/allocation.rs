@@ -1,0 +1,294 @@
+//! What a file says decides on no allocation: opening one of n bytes takes at most a multiple of n and a constant, whether
+//! it is honest or lies.
+//!
+//! The lies are *all* that can be told with one number or one value: each number in the header of a GGUF file
+//! becomes each of a dozen others, each value of a folder's JSON each of some others. Then come mutants, which lie several times.
+#![allow(clippy::unwrap_used, reason = "it is a test")]
+
+#[path = "../bytes.rs"]
+mod bytes;
+#[path = "../folder.rs"]
+mod folder;
+#[path = "../gguf.rs"]
+mod gguf;
+#[path = "../mutant.rs"]
+mod mutant;
+#[path = "../random.rs"]
+mod random;
+#[path = "../sound.rs"]
+mod sound;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use gguf::Raw;
+use mutant::Mutant;
+use serde_json::{Value as Json, json};
+use sound::{Checkpoint, checkpoints};
+use tritwise::loader::{self, Options, Source};
+use tritwise::tokenizer::chat::{ChatTemplate, Origin};
+use tritwise::{KvType, Model};
+
+/// Bytes that opening may take for each byte of the files, and beside: splitting expressions alone take megabytes.
+const PEAK: (usize, usize) = (64, 24 << 20);
+/// The same of a single allocation.
+const LARGEST: (usize, usize) = (24, 4 << 20);
+
+/// The system's allocator, with a count of the bytes that are out.
+struct Counting;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static PEAK_SO_FAR: AtomicUsize = AtomicUsize::new(0);
+static LARGEST_SO_FAR: AtomicUsize = AtomicUsize::new(0);
+
+fn took(bytes: usize) {
+    PEAK_SO_FAR.fetch_max(NOW.fetch_add(bytes, Relaxed) + bytes, Relaxed);
+    LARGEST_SO_FAR.fetch_max(bytes, Relaxed);
+}
+
+// SAFETY: everything is passed to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        took(layout.size());
+        // SAFETY: the caller keeps `alloc`'s contract, which is this one's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        took(layout.size());
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as above; `ptr` came from `alloc`, so from the system.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The count is the process's: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// How near the bounds it has come: bytes beside the constant, for each byte of the files, and whose they were.
+#[derive(Debug, Default)]
+struct Worst {
+    peak: f64,
+    peak_of: String,
+    largest: f64,
+    largest_of: String,
+    opened: usize,
+    files: usize,
+}
+
+impl Worst {
+    /// Runs `open`, which says whether it succeeded, on files of `len` bytes.
+    fn measure(&mut self, what: &dyn Fn() -> String, len: usize, open: impl FnOnce() -> bool) {
+        let start = NOW.load(Relaxed);
+        PEAK_SO_FAR.store(start, Relaxed);
+        LARGEST_SO_FAR.store(0, Relaxed);
+        self.opened += usize::from(open());
+        self.files += 1;
+        let peak = PEAK_SO_FAR.load(Relaxed) - start;
+        let largest = LARGEST_SO_FAR.load(Relaxed);
+        for (name, found, (times, beside)) in [("peak", peak, PEAK), ("largest", largest, LARGEST)] {
+            assert!(found <= times * len + beside, "{}: {name} {found} for {len} bytes", what());
+        }
+        let per_byte = |found: usize, beside: usize| found.saturating_sub(beside) as f64 / len.max(1) as f64;
+        if per_byte(peak, PEAK.1) > self.peak {
+            (self.peak, self.peak_of) = (per_byte(peak, PEAK.1), what());
+        }
+        if per_byte(largest, LARGEST.1) > self.largest {
+            (self.largest, self.largest_of) = (per_byte(largest, LARGEST.1), what());
+        }
+    }
+}
+
+/// All that is made of a checkpoint before its weights are packed; whether it is one.
+fn understand(source: Result<Source, loader::Error>) -> bool {
+    let Ok(source) = source else { return false };
+    drop(source.describe());
+    let whole = source.tokenizer().is_ok();
+    for (name, template) in source.chat_templates() {
+        drop(ChatTemplate::new(Origin::File(name), &template));
+    }
+    whole
+}
+
+fn all_bytes(checkpoint: &Checkpoint) -> usize {
+    checkpoint.files.iter().map(|(_, bytes)| bytes.len()).sum()
+}
+
+/// Writes a checkpoint's files to an empty folder; gives the path to open.
+fn write(checkpoint: &Checkpoint, folder: &Path) -> PathBuf {
+    let folder = folder.join("checkpoint");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+    for (name, bytes) in &checkpoint.files {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    folder.join(&checkpoint.open)
+}
+
+#[test]
+fn honest_files_and_mutants() {
+    let _alone = ALONE.lock().unwrap();
+    let (sound, folder) = (checkpoints().unwrap(), tempfile::tempdir().unwrap());
+    let mut worst = Worst::default();
+    let mut open = |name: &dyn Fn() -> String, checkpoint: &Checkpoint| {
+        let path = write(checkpoint, folder.path());
+        worst.measure(name, all_bytes(checkpoint), || understand(loader::open(&path, &Options::default())));
+        let mut read = Options::default();
+        read.no_mmap = true;
+        worst.measure(name, all_bytes(checkpoint), || understand(loader::open(&path, &read)));
+        worst.measure(name, all_bytes(checkpoint), || Model::builder().threads(1).open(&path).is_ok());
+    };
+    for checkpoint in &sound {
+        open(&|| checkpoint.name.clone(), checkpoint);
+    }
+    // The range that the program `mutants` takes by default begins at 0.
+    for seed in 1_000_000..1_000_400 {
+        let mutant = Mutant::new(seed, &sound);
+        open(&|| format!("{seed}: {} with {:?}", mutant.checkpoint.name, mutant.changes), &mutant.checkpoint);
+    }
+    println!("{worst:?}");
+    assert!(worst.opened > 3 * sound.len(), "the sound ones, and some mutants");
+}
+
+#[test]
+fn every_number_in_a_gguf_header_lies() {
+    let _alone = ALONE.lock().unwrap();
+    let mut worst = Worst::default();
+    for checkpoint in checkpoints().unwrap().iter().filter(|checkpoint| checkpoint.files.len() == 1) {
+        let (file, numbers) = Raw::read(&checkpoint.files[0].1).unwrap().write_noting();
+        // Tensors of later layers have the numbers of those of the first.
+        for number in numbers.iter().filter(|number| !number.what.contains("blk.1.")) {
+            let range = number.at..number.at + number.width;
+            let old = file[range.clone()].iter().rev().fold(0u64, |old, byte| old << 8 | u64::from(*byte));
+            for lie in lies(old, number.width) {
+                let mut file = file.clone();
+                file[range.clone()].copy_from_slice(&lie.to_le_bytes()[..number.width]);
+                let what = || format!("{}: {} says {lie} and not {old}", checkpoint.name, number.what);
+                worst.measure(&what, file.len(), || understand(loader::open_bytes("lie", file, &Options::default())));
+            }
+        }
+    }
+    println!("{worst:?}");
+}
+
+/// Other numbers of as many bytes.
+fn lies(old: u64, width: usize) -> Vec<u64> {
+    let most = if width == 8 { u64::MAX } else { (1 << (8 * width)) - 1 };
+    let near = [0, 1, old.wrapping_add(1), old.wrapping_sub(1), old.wrapping_mul(2), old.wrapping_shl(20)];
+    let far = [1 << 20, (1 << 31) - 1, 1 << 31, (1 << 42) + 1, 1 << 62, u64::MAX >> 1, u64::MAX];
+    // Floats that are no numbers.
+    let floats = [u64::from(f32::NAN.to_bits()), u64::from(f32::INFINITY.to_bits()), f64::NAN.to_bits()];
+    let mut lies: Vec<u64> = near.into_iter().chain(far).chain(floats).map(|lie| lie & most).collect();
+    lies.sort_unstable();
+    lies.dedup();
+    lies.retain(|lie| *lie != old);
+    lies
+}
+
+#[test]
+fn every_value_in_the_json_of_a_folder_lies() {
+    let _alone = ALONE.lock().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut worst = Worst::default();
+    let all = checkpoints().unwrap();
+    let folders = all.iter().filter(|checkpoint| {
+        ["bitnet-2b4t-online", "gemma3-embedding", "llama-trilm, in shards"].contains(&checkpoint.name.as_str())
+    });
+    for checkpoint in folders {
+        for (at, (name, bytes)) in checkpoint.files.iter().enumerate() {
+            // JSON, or the JSON header of a safetensors file and what follows it.
+            let (json, data) = match name.ends_with(".safetensors") {
+                true => {
+                    let len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+                    (&bytes[8..8 + len], Some(&bytes[8 + len..]))
+                }
+                false => (&bytes[..], None),
+            };
+            let json: Json = serde_json::from_slice(json).unwrap();
+            for (pointer, lie) in json_lies(&json) {
+                let mut changed = json.clone();
+                *changed.pointer_mut(&pointer).unwrap() = lie.clone();
+                let text = serde_json::to_vec(&changed).unwrap();
+                let mut checkpoint = checkpoint.clone();
+                checkpoint.files[at].1 = match data {
+                    Some(data) => [&(text.len() as u64).to_le_bytes()[..], &text, data].concat(),
+                    None => text,
+                };
+                let path = write(&checkpoint, folder.path());
+                let what = || format!("{}, {name}: {pointer} is {lie:.80}", checkpoint.name);
+                worst.measure(&what, all_bytes(&checkpoint), || understand(loader::open(&path, &Options::default())));
+            }
+        }
+    }
+    println!("{worst:?}");
+}
+
+/// Pointers to values of `json` (of long lists and objects, to the first and the last) and what is put in their place.
+fn json_lies(json: &Json) -> Vec<(String, Json)> {
+    fn pointers(json: &Json, at: String, all: &mut Vec<(String, bool)>) {
+        all.push((at.clone(), json.is_number()));
+        let parts: Vec<(String, &Json)> = match json {
+            Json::Array(items) => items.iter().enumerate().map(|(i, item)| (i.to_string(), item)).collect(),
+            Json::Object(fields) => {
+                fields.iter().map(|(key, value)| (key.replace('~', "~0").replace('/', "~1"), value)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let last = parts.len().saturating_sub(1);
+        let some = parts.iter().enumerate().filter(|(i, _)| last < 40 || *i == 0 || *i == last);
+        some.for_each(|(_, (key, value))| pointers(value, format!("{at}/{key}"), all));
+    }
+    let mut all = Vec::new();
+    pointers(json, String::new(), &mut all);
+    let deep = (0..100).fold(json!(1), |inner, _| json!([inner]));
+    let others = [json!(null), json!("x"), json!([]), json!({}), json!(true), deep, json!("x".repeat(10_000))];
+    let numbers = [0, 1, -1, 1 << 20, i64::from(i32::MAX), (1 << 42) + 1, i64::MAX].map(|n| json!(n));
+    let numbers = numbers.into_iter().chain([json!(u64::MAX), json!(1e300), json!(0.5)]).collect::<Vec<_>>();
+    let lies = all.into_iter().flat_map(|(pointer, is_number)| {
+        let numbers = if is_number { &numbers[..] } else { &numbers[6..8] };
+        others.iter().chain(numbers).map(move |lie| (pointer.clone(), lie.clone())).collect::<Vec<_>>()
+    });
+    lies.collect()
+}
+
+#[test]
+fn every_number_in_a_saved_session_lies() {
+    let _alone = ALONE.lock().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/tritwise/tests/fixtures/llama-bitlinear-divide");
+    let model = Model::builder().threads(1).context(32).open(path).unwrap();
+    for kv in [KvType::F16, KvType::F32, KvType::Int8] {
+        let mut session = model.session_with(kv);
+        session.push_tokens(&[3, 1, 4, 1, 5]).unwrap();
+        session.logits().unwrap();
+        let mut file = Vec::new();
+        session.save_to(&mut file).unwrap();
+        let mut honest = Worst::default();
+        honest.measure(&|| "honest".to_owned(), file.len(), || session.restore_from(&file[..]).is_ok());
+        assert_eq!(honest.opened, 1);
+        let mut worst = Worst::default();
+        for (at, width) in [(8, 4), (12, 1), (13, 1), (14, 2), (48, 8), (56, 8), (64, 4), (80, 4)] {
+            let old = file[at..at + width].iter().rev().fold(0u64, |old, byte| old << 8 | u64::from(*byte));
+            for lie in lies(old, width) {
+                let mut file = file.clone();
+                file[at..at + width].copy_from_slice(&lie.to_le_bytes()[..width]);
+                // The checksum at the end is wrong now, and is looked at last.
+                let what = || format!("{kv:?}: byte {at} says {lie} and not {old}");
+                worst.measure(&what, file.len(), || session.restore_from(&file[..]).is_ok());
+            }
+        }
+        println!("{worst:?}");
+    }
+}

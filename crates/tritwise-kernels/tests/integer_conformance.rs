@@ -277,6 +277,10 @@ fn a_layout_without_kernels_panics() {
             let (x, mut out) = (vec![0; layout.cols()], vec![0; layout.rows()]);
             let call = AssertUnwindSafe(|| isa.gemv(panels, &x, &mut out));
             assert!(catch_unwind(call).is_err(), "{}: {}", isa.name(), layout.name());
+            // Enough of everything for any other layout, so that no slice is too short.
+            let x = vec![0; Layout::Rows.cols()];
+            let call = AssertUnwindSafe(|| isa.gemm(panels, Activations::new(&x, x.len(), 1), &mut out));
+            assert!(catch_unwind(call).is_err(), "{}: {}, several tokens", isa.name(), layout.name());
         }
     }
 }

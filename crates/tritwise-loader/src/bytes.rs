@@ -100,4 +100,28 @@ mod tests {
         drop(file);
         std::fs::remove_file(path).unwrap();
     }
+
+    /// Pages of this process's own, given back to the system, would read as zeros.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_no_part_of_a_map_is_not_released() {
+        const LEN: usize = 1 << 16;
+        let path = std::env::temp_dir().join(format!("tritwise-neighbour-{}", std::process::id()));
+        std::fs::write(&path, [7; LEN]).unwrap();
+        // The system puts each map below the last one where there is room, so that some pair are neighbours.
+        let mut pairs = Vec::new();
+        for _ in 0..100 {
+            let mut own = memmap2::MmapMut::map_anon(LEN).unwrap();
+            own.fill(9);
+            pairs.push((own, map(&path).unwrap()));
+        }
+        std::fs::remove_file(path).unwrap();
+        let neighbours = |(own, file): &&(memmap2::MmapMut, Arc<dyn Storage>)| {
+            std::ptr::eq(file.bytes().as_ptr_range().end, own.as_ptr())
+        };
+        let (own, file) = pairs.iter().find(neighbours).expect("the system leaves no gaps everywhere");
+        file.release(0..2 * LEN);
+        file.release(LEN..LEN + 1);
+        assert!(own.iter().all(|byte| *byte == 9) && *file.bytes() == [7; LEN]);
+    }
 }

@@ -4,7 +4,7 @@
 mod support;
 
 use support::{Random, RandomCheckpoint, bitnet, gemma, llama};
-use tritwise_kernels::cpu::{CpuBuilder, KvType};
+use tritwise_kernels::cpu::CpuBuilder;
 use tritwise_kernels::{CpuBackend, arch};
 use tritwise_model::{Error, Model, Sequence, Turn, Wanted};
 use tritwise_tensor::{Config, Inputs};
@@ -46,67 +46,23 @@ fn bits(logits: &[f32]) -> Vec<u32> {
     logits.iter().map(|x| x.to_bits()).collect()
 }
 
+/// The whole matrix of ways is tritwise/tests/exactness/; this much of it runs in Miri too, with instruction sets that
+/// the CPU lacks.
 #[test]
 fn cuts_threads_layouts_and_instruction_sets_change_nothing() {
-    for config in [bitnet(), llama(), gemma()] {
+    for config in [bitnet(), Config { inputs: Inputs::Float, ..llama() }, gemma()] {
         // Beyond one attention chunk (256 positions), and no multiple of anything.
-        let tokens = text(301, 2, config.vocab);
+        let tokens = text(if cfg!(miri) { 3 } else { 301 }, 2, config.vocab);
         let expected = logits(&model(&config, "scalar", 1), &tokens, &[tokens.len()]);
         for (isa, layout) in arch::available().iter().flat_map(|isa| isa.layouts().iter().map(move |l| (isa, l.name())))
         {
-            for threads in [1, 2, 3] {
-                let model = load(&config, CpuBackend::builder().isa(isa.name()).layout(layout).threads(threads));
-                for cuts in [&[tokens.len()][..], &[1], &[7, 1, 30], &[256, 44]] {
-                    let found = logits(&model, &tokens, cuts);
-                    assert!(found == expected, "{}, {layout}, {threads} threads, cut {cuts:?}", isa.name());
-                }
+            let model = load(&config, CpuBackend::builder().isa(isa.name()).layout(layout).threads(2));
+            for cuts in [&[tokens.len()][..], &[2, 1, 30]] {
+                let found = logits(&model, &tokens, cuts);
+                assert!(found == expected, "{}, {layout}, cut {cuts:?}", isa.name());
             }
             println!("{}, {layout}: equal", isa.name());
         }
-    }
-}
-
-#[test]
-fn every_kind_of_input_is_as_exact() {
-    let config = Config { inputs: Inputs::Float, ..llama() };
-    let tokens = text(301, 2, config.vocab);
-    let mut all = vec![logits(&model(&llama(), "scalar", 1), &tokens, &[tokens.len()])];
-    for exact in [false, true] {
-        let builder = |isa: &str, threads| CpuBackend::builder().isa(isa).threads(threads).exact_inputs(exact);
-        let expected = logits(&load(&config, builder("scalar", 1)), &tokens, &[tokens.len()]);
-        for (isa, layout) in arch::available().iter().flat_map(|isa| isa.layouts().iter().map(move |l| (isa, l.name())))
-        {
-            if exact && layout != "2bit" {
-                continue;
-            }
-            let model = load(&config, builder(isa.name(), 2).layout(layout));
-            for cuts in [&[tokens.len()][..], &[1], &[7, 1, 30], &[256, 44]] {
-                let found = logits(&model, &tokens, cuts);
-                assert!(found == expected, "exact: {exact}, {}, {layout}, cut {cuts:?}", isa.name());
-            }
-        }
-        assert!(!all.contains(&expected), "each rounds otherwise");
-        all.push(expected);
-    }
-}
-
-#[test]
-fn every_kind_of_cache_is_as_exact() {
-    let config = bitnet();
-    let tokens = text(301, 2, config.vocab);
-    let mut all = Vec::new();
-    for kv in [KvType::F16, KvType::F32, KvType::Int8] {
-        let model = |isa: &str, threads| load(&config, CpuBackend::builder().isa(isa).threads(threads).kv(kv));
-        let expected = logits(&model("scalar", 1), &tokens, &[tokens.len()]);
-        for isa in arch::available() {
-            let model = model(isa.name(), 2);
-            for cuts in [&[tokens.len()][..], &[1], &[7, 1, 30], &[256, 44]] {
-                let found = logits(&model, &tokens, cuts);
-                assert!(found == expected, "{kv:?} on {}, cut {cuts:?}, differs", isa.name());
-            }
-        }
-        assert!(!all.contains(&expected), "{kv:?} rounds otherwise");
-        all.push(expected);
     }
 }
 

@@ -1,4 +1,5 @@
-//! Weights computed with where they lie in a file: the same bits as packed ones, or a refusal.
+//! Weights computed with where they lie in a mapped file: the same bits as packed ones, or a refusal. (Of weights in
+//! memory, exactness/ compares more ways.)
 
 use std::path::{Path, PathBuf};
 
@@ -44,11 +45,9 @@ fn logits_are_those_of_packed_weights() {
             println!("skipped: {} has no kernels for BASE3", isa.name());
             continue;
         }
-        for (threads, cut) in [(1, 40), (2, 1), (2, 7)] {
-            let builder = || Model::builder().isa(isa.name()).threads(threads);
-            assert!(logits(builder().in_place(true), &path, cut) == expected, "{} in place", isa.name());
-            assert!(logits(builder(), &path, cut) == expected, "{} packed", isa.name());
-        }
+        let builder = || Model::builder().isa(isa.name()).threads(2);
+        assert!(logits(builder().in_place(true), &path, 7) == expected, "{} in place", isa.name());
+        assert!(logits(builder(), &path, 7) == expected, "{} packed", isa.name());
     }
 }
 
@@ -58,10 +57,8 @@ fn i2s_is_computed_with_row_by_row() {
     let path = converted(folder.path(), TernaryEncoding::I2S(Default::default()));
     let expected = logits(Model::builder().isa("scalar").layout("2bit").threads(1), &path, 40);
     for isa in arch::available() {
-        for (threads, cut) in [(1, 40), (2, 1), (2, 7)] {
-            let builder = Model::builder().isa(isa.name()).threads(threads).in_place(true);
-            assert!(logits(builder, &path, cut) == expected, "{}", isa.name());
-        }
+        let builder = Model::builder().isa(isa.name()).threads(2).in_place(true);
+        assert!(logits(builder, &path, 7) == expected, "{}", isa.name());
     }
 }
 

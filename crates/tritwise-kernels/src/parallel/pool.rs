@@ -502,4 +502,26 @@ mod model {
     fn a_pool_that_never_ran_ends() {
         loom::model(|| drop(Pool::new(2).unwrap()));
     }
+
+    /// The other side finishes first, and the pool runs the next region.
+    #[test]
+    fn panics_reach_the_caller_and_leave_the_pool_usable() {
+        for culprit in 0..2 {
+            let mut model = loom::model::Builder::new();
+            model.preemption_bound = Some(2);
+            model.check(move || {
+                let pool = Pool::new(2).unwrap();
+                let came = AtomicBool::new(culprit == 0);
+                let region = |worker| {
+                    if worker == culprit {
+                        came.store(true, Ordering::Relaxed);
+                        resume_unwind(Box::new(worker));
+                    }
+                };
+                let result = catch_unwind(AssertUnwindSafe(|| pool.run(&region)));
+                assert_eq!(result.is_err(), came.load(Ordering::Relaxed));
+                pool.run(&|_| {});
+            });
+        }
+    }
 }

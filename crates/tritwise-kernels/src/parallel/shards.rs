@@ -387,3 +387,65 @@ mod tests {
         shards.next(0).unwrap().row_mut(2);
     }
 }
+
+/// The claim of `ColumnShards` under every order of events; see `pool.rs` for how to run it.
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use crate::parallel::sync::{Arc, AtomicUsize, thread};
+
+    /// Workers ask until nothing is left, each first in its own lane, then in the other's, from the front and the rear at once.
+    fn every_number_comes_once(count: usize, workers: usize, len: fn(Range<u32>) -> u32) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(move || {
+            let cursor = Arc::new(Cursor::new(count, workers));
+            let seen: Arc<Vec<AtomicUsize>> = Arc::new((0..count).map(|_| AtomicUsize::new(0)).collect());
+            let work = |worker: usize| {
+                let (cursor, seen) = (Arc::clone(&cursor), Arc::clone(&seen));
+                move || {
+                    while let Some(run) = cursor.next_run(worker, |left, _end| len(left)) {
+                        run.for_each(|i| assert_eq!(seen[i as usize].fetch_add(1, Ordering::Relaxed), 0, "{i}"));
+                    }
+                }
+            };
+            let others: Vec<_> = (1..workers).map(|worker| thread::spawn(work(worker))).collect();
+            work(0)();
+            others.into_iter().for_each(|other| other.join().unwrap());
+            assert!(seen.iter().all(|seen| seen.load(Ordering::Relaxed) == 1));
+        });
+    }
+
+    #[test]
+    fn every_number_comes_once_one_at_a_time() {
+        every_number_comes_once(4, 2, |_left| 1);
+    }
+
+    #[test]
+    fn every_number_comes_once_in_shares() {
+        every_number_comes_once(6, 2, |left| left.end - left.start - (left.end - left.start) / 4);
+    }
+
+    #[test]
+    fn every_number_comes_once_to_three() {
+        every_number_comes_once(3, 3, |_left| 1);
+    }
+
+    /// Two threads share a lane where there are more than lanes.
+    #[test]
+    fn every_number_of_a_shared_lane_comes_once() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let cursor = Arc::new(Cursor::new(3, 1));
+            let take = |cursor: Arc<Cursor>| {
+                move || std::iter::from_fn(|| cursor.next_run(0, |_left, _end| 1)).flatten().collect::<Vec<_>>()
+            };
+            let other = thread::spawn(take(Arc::clone(&cursor)));
+            let mut all = take(cursor)();
+            all.extend(other.join().unwrap());
+            all.sort_unstable();
+            assert_eq!(all, [0, 1, 2]);
+        });
+    }
+}

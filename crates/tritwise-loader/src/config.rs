@@ -51,6 +51,13 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
+/// What Gemma multiplies its embedding by: the root of its width, as transformers' Gemma3TextScaledWordEmbedding has
+/// it, in f32.
+#[expect(clippy::cast_precision_loss, reason = "exact up to limits::WIDTH, beyond which nothing is loaded")]
+pub(crate) fn gemma_embedding_scale(hidden: usize) -> f32 {
+    (hidden as f32).sqrt()
+}
+
 /// What stands between `architecture`, as GGUF or config.json names it, and being run: known relatives that come
 /// with ternary or binary weights, and kinds of model that people try.
 pub(crate) fn obstacle(architecture: &str) -> &'static str {

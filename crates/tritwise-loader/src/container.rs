@@ -15,12 +15,12 @@ use crate::error::{file_error, printable, tensor_error};
 pub(crate) struct Container {
     /// The checkpoint as the user named it.
     pub(crate) label: String,
-    files: Vec<ShardFile>,
+    files: Vec<Arc<ShardFile>>,
     tensors: Vec<Stored>,
     by_name: HashMap<String, usize>,
 }
 
-struct ShardFile {
+pub(crate) struct ShardFile {
     label: String,
     storage: Arc<dyn Storage>,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Stored {
     pub(crate) encoding: Encoding,
     /// The tensor's own bytes, without padding.
     pub(crate) range: Range<usize>,
-    file: usize,
+    file: Arc<ShardFile>,
     read: AtomicBool,
 }
 
@@ -106,30 +106,33 @@ impl Container {
     }
 
     /// Adds a file; its tensors follow with [`push`](Self::push).
-    pub(crate) fn add_file(&mut self, label: String, storage: Arc<dyn Storage>) {
-        self.files.push(ShardFile { label, storage });
+    pub(crate) fn add_file(&mut self, label: String, storage: Arc<dyn Storage>) -> Arc<ShardFile> {
+        let file = Arc::new(ShardFile { label, storage });
+        self.files.push(Arc::clone(&file));
+        file
     }
 
-    /// Adds a tensor of the file added last.
+    /// Adds a tensor of `file`.
     pub(crate) fn push(
         &mut self,
+        file: &Arc<ShardFile>,
         name: String,
         shape: Vec<usize>,
         encoding: Encoding,
         range: Range<usize>,
     ) -> Result<(), CheckpointError> {
-        let file = self.files.len() - 1;
-        if let Some(&other) = self.by_name.get(&name) {
+        if let Some(other) = self.find(&name) {
             return Err(tensor_error(
-                &self.files[file].label,
+                &file.label,
                 &name,
                 format_args!(
                     "is also in {}; a tensor may be stored only once: delete the stale shard",
-                    self.file_of(&self.tensors[other])
+                    self.file_of(other)
                 ),
             ));
         }
         self.by_name.insert(name.clone(), self.tensors.len());
+        let file = Arc::clone(file);
         self.tensors.push(Stored { name, shape, encoding, range, file, read: AtomicBool::new(false) });
         Ok(())
     }
@@ -144,12 +147,12 @@ impl Container {
     }
 
     /// The file that holds `stored`, as the user would name it.
-    pub(crate) fn file_of(&self, stored: &Stored) -> &str {
-        &self.files[stored.file].label
+    pub(crate) fn file_of<'a>(&self, stored: &'a Stored) -> &'a str {
+        &stored.file.label
     }
 
     pub(crate) fn bytes_of(&self, stored: &Stored) -> SharedBytes {
-        SharedBytes::new(Arc::clone(&self.files[stored.file].storage), stored.range.clone())
+        SharedBytes::new(Arc::clone(&stored.file.storage), stored.range.clone())
     }
 
     /// Whether two tensors hold the same bytes. Of each no more than a piece is in memory at a time: they are tables.
@@ -157,9 +160,9 @@ impl Container {
         const PIECE: usize = 16 << 20;
         let (a, b) = (self.bytes_of(a), self.bytes_of(b));
         a.len() == b.len()
-            && (0..a.len()).step_by(PIECE).all(|start| {
-                let range = start..a.len().min(start + PIECE);
-                let same = a[range.clone()] == b[range.clone()];
+            && a.chunks(PIECE).zip(b.chunks(PIECE)).enumerate().all(|(i, (in_a, in_b))| {
+                let same = in_a == in_b;
+                let range = i * PIECE..i * PIECE + in_a.len();
                 a.release(range.clone());
                 b.release(range);
                 same
@@ -168,7 +171,7 @@ impl Container {
 
     /// The tensor `name`, without counting as a read.
     pub(crate) fn find(&self, name: &str) -> Option<&Stored> {
-        self.by_name.get(name).map(|&index| &self.tensors[index])
+        self.by_name.get(name).and_then(|&index| self.tensors.get(index))
     }
 
     /// The tensor `name` if it is there; it counts as read from now on.
@@ -235,41 +238,50 @@ impl Container {
             DenseMatrix::new(encoding, 1, len, self.bytes_of(stored)).map_err(|error| self.refuse(stored, error))?;
         let mut values = vec![0.0; len];
         matrix.read_row(0, &mut values);
-        match values.iter().position(|value| !value.is_finite()) {
+        match values.iter().enumerate().find(|(_, value)| !value.is_finite()) {
             None => Ok(values),
-            Some(index) => Err(self.refuse(
-                stored,
-                format_args!("element {index} is {}, not a finite number; the file is damaged", values[index]),
-            )),
+            Some((index, value)) => Err(self
+                .refuse(stored, format_args!("element {index} is {value}, not a finite number; the file is damaged"))),
         }
+    }
+
+    /// The element of a float tensor that has one.
+    pub(crate) fn float(&self, stored: &Stored) -> Result<f32, CheckpointError> {
+        self.check_shape(stored, &[1])?;
+        let values = self.floats(stored)?;
+        values.first().copied().ok_or_else(|| self.refuse(stored, "has no element"))
     }
 
     /// Fails if a tensor was never taken.
     pub(crate) fn check_all_read(&self) -> Result<(), CheckpointError> {
-        let unread: Vec<String> = self
+        let mut unread: Vec<String> = self
             .tensors
             .iter()
             .filter(|stored| !stored.read.load(Ordering::Relaxed))
             .map(|stored| printable(&stored.name))
             .collect();
         const SHOWN: usize = 8;
-        match unread.len() {
-            0 => Ok(()),
-            count => Err(file_error(
-                &self.label,
-                format_args!(
-                    "{count} {} no part of the model's graph: {}{}. Running without would give wrong \
-                     results: the checkpoint is of an architecture that is not supported, or was exported wrongly",
-                    if count == 1 { "tensor is" } else { "tensors are" },
-                    unread[..count.min(SHOWN)].join(", "),
-                    if count > SHOWN { ", …" } else { "" }
-                ),
-            )),
+        let count = unread.len();
+        if count == 0 {
+            return Ok(());
         }
+        unread.truncate(SHOWN);
+        Err(file_error(
+            &self.label,
+            format_args!(
+                "{count} {} no part of the model's graph: {}{}. Running without would give wrong \
+                 results: the checkpoint is of an architecture that is not supported, or was exported wrongly",
+                if count == 1 { "tensor is" } else { "tensors are" },
+                unread.join(", "),
+                if count > SHOWN { ", …" } else { "" }
+            ),
+        ))
     }
 }
 
-fn without_outer_ones(shape: &[usize]) -> &[usize] {
-    let ones = shape.iter().take_while(|&&dim| dim == 1).count();
-    &shape[ones..]
+fn without_outer_ones(mut shape: &[usize]) -> &[usize] {
+    while let [1, inner @ ..] = shape {
+        shape = inner;
+    }
+    shape
 }

@@ -49,10 +49,11 @@ pub(crate) fn printable(name: &str) -> String {
 /// Messages quote what they found, and a hostile file may hold a string of any length.
 fn clip(message: &str) -> String {
     const MOST: usize = 900;
-    match message.char_indices().nth(MOST) {
-        None => message.to_owned(),
-        Some((end, _)) => format!("{}…", &message[..end]),
+    let mut clipped: String = message.chars().take(MOST).collect();
+    if clipped.len() < message.len() {
+        clipped.push('…');
     }
+    clipped
 }
 
 #[cfg(test)]

@@ -21,6 +21,23 @@
 //!
 //! [`convert`] writes any of them as a GGUF file or a folder; [`describe`] lists what is in a file, also in one that [`open`] refuses.
 #![deny(unsafe_code)]
+// No input panics this library, and no number loses its value unnoticed: exceptions give their reasons.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss
+    )
+)]
 
 mod bytes;
 mod config;

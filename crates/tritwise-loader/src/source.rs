@@ -171,7 +171,7 @@ impl Source {
     fn scale_beside(&self, stored: &Stored) -> Result<(&Stored, f32), CheckpointError> {
         let name = format!("{}_scale", stored.name);
         let scale = self.container.need(&name, &format_args!("the scale of {}", stored.name), &[1])?;
-        Ok((scale, self.container.floats(scale)?[0]))
+        Ok((scale, self.container.float(scale)?))
     }
 
     fn packed(
@@ -213,8 +213,7 @@ impl Source {
         let Some(stored) = self.container.take(&side_car) else {
             return Ok(matrix);
         };
-        self.container.check_shape(stored, &[1])?;
-        let factor = self.container.floats(stored)?[0];
+        let factor = self.container.float(stored)?;
         if factor == 1.0 {
             return Ok(matrix);
         }

@@ -71,22 +71,22 @@ impl Folder {
 
     fn special_tokens(&self) -> SpecialTokens {
         let configs = [&self.generation_config, &self.config];
-        let bos_text = text(&self.tokenizer_config["bos_token"]);
-        let eos_text = text(&self.tokenizer_config["eos_token"]);
+        let tokenizer = &self.tokenizer_config;
+        let (bos_text, eos_text) = (text(&tokenizer["bos_token"]), text(&tokenizer["eos_token"]));
         let bos_id = configs.iter().flat_map(|config| ids(&config["bos_token_id"])).next();
         let eos_ids = configs.iter().flat_map(|config| ids(&config["eos_token_id"]));
         SpecialTokens {
             bos: bos_text.or(bos_id),
             eos: eos_text.into_iter().chain(eos_ids).collect(),
-            add_bos: self.tokenizer_config["add_bos_token"].as_bool(),
-            add_eos: self.tokenizer_config["add_eos_token"].as_bool(),
+            add_bos: tokenizer["add_bos_token"].as_bool(),
+            add_eos: tokenizer["add_eos_token"].as_bool(),
         }
     }
 
     /// The Jinja templates that turn a conversation into text, by name.
     pub(crate) fn chat_templates(&self) -> Vec<(String, String)> {
         let mut templates = Vec::new();
-        match &self.tokenizer_config["chat_template"] {
+        match self.tokenizer_config.get("chat_template").unwrap_or(&Value::Null) {
             Value::Array(several) => templates.extend(several.iter().filter_map(|template| {
                 Some((template["name"].as_str()?.to_owned(), template["template"].as_str()?.to_owned()))
             })),
@@ -213,7 +213,7 @@ fn gguf_vocab(metadata: &Metadata) -> Result<GgufVocab, tritwise_gguf::Error> {
     // An id beyond u32 is beyond every vocabulary, which is the tokenizer's to say.
     let id = |key: &str| {
         let id = metadata.unsigned(&format!("tokenizer.ggml.{key}_token_id"))?;
-        Ok(id.map(|id| id.min(u32::MAX.into()) as u32))
+        Ok(id.map(|id| u32::try_from(id).unwrap_or(u32::MAX)))
     };
     Ok(GgufVocab {
         model: string("model")?.unwrap_or_default(),

@@ -172,6 +172,7 @@ fn parameters(rope: &Rope) -> Result<Value, String> {
                 "beta_fast": decimal(beta_fast),
                 "beta_slow": decimal(beta_slow),
             });
+            #[expect(clippy::indexing_slicing, reason = "an object takes any key")]
             if magnitude != yarn_magnitude(factor) {
                 value["attention_factor"] = decimal(magnitude);
             }
@@ -188,6 +189,7 @@ fn parameters(rope: &Rope) -> Result<Value, String> {
 }
 
 /// How linear layers are stored: packed, or as the master weights of a training.
+#[expect(clippy::indexing_slicing, reason = "an object takes any key")]
 fn quantization(config: &Config, linear: TernaryEncoding) -> Value {
     let mode = if linear == TernaryEncoding::HfPacked { "offline" } else { "online" };
     let mut value = json!({"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": mode});

@@ -153,13 +153,14 @@ fn write_tokenizer(
         "clean_up_tokenization_spaces": false,
         "model_max_length": input.weights.config().context,
     });
-    match &vocabulary.chat_templates()[..] {
-        [] => {}
-        [(name, source)] if name == DEFAULT_TEMPLATE => config["chat_template"] = source.as_str().into(),
-        several => {
-            let several = several.iter().map(|(name, source)| json!({"name": name, "template": source}));
-            config["chat_template"] = several.collect();
-        }
+    let template: Value = match &vocabulary.chat_templates()[..] {
+        [] => Value::Null,
+        [(name, source)] if name == DEFAULT_TEMPLATE => source.as_str().into(),
+        several => several.iter().map(|(name, source)| json!({"name": name, "template": source})).collect(),
+    };
+    #[expect(clippy::indexing_slicing, reason = "an object takes any key")]
+    if !template.is_null() {
+        config["chat_template"] = template;
     }
     write_json(&folder.join("tokenizer_config.json"), &config)?;
     let generation = json!({"bos_token_id": tokenizer.bos(), "eos_token_id": ends(tokenizer)});

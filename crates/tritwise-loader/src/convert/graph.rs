@@ -6,6 +6,7 @@ use tritwise_tensor::{
 };
 
 use super::Input;
+use crate::config::gemma_embedding_scale;
 use crate::error::file_error;
 use crate::{gguf, hf};
 
@@ -167,7 +168,7 @@ fn folder_architecture(config: &Config) -> Result<&'static str, String> {
 
 /// Gemma's embedding is scaled by the root of its width, all others' by 1.
 fn check_embedding_scale(config: &Config, gemma: bool) -> Result<(), String> {
-    let expected = if gemma { (config.hidden as f32).sqrt() } else { 1.0 };
+    let expected = if gemma { gemma_embedding_scale(config.hidden) } else { 1.0 };
     match config.embedding_scale == expected {
         true => Ok(()),
         false => Err(format!(

@@ -74,7 +74,7 @@ impl Keys<'_> {
         self.writer.metadata(&format!("{}.{key}", self.architecture), value).map(drop)
     }
 
-    /// Counts were checked against limits far below 2³².
+    #[expect(clippy::cast_possible_truncation, reason = "counts were checked against limits far below 2³²")]
     fn count(&mut self, key: &str, value: usize) -> Result<(), Error> {
         self.put(key, value as u32)
     }

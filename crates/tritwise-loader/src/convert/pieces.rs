@@ -55,9 +55,8 @@ fn table_rows(
     encoding: DenseEncoding,
     piece: &Piece<'_, '_>,
 ) -> Result<Vec<u8>, tritwise_tensor::TensorError> {
-    let range = piece.range_in(table);
     let bytes = if table.encoding() == encoding {
-        Ok(table.bytes()[range.clone()].to_vec())
+        Ok(piece.bytes_in(table).to_vec())
     } else {
         let cols = table.cols();
         let mut values = vec![0.0; piece.rows.len() * cols];
@@ -66,7 +65,7 @@ fn table_rows(
         }
         encoding.encode(&values, piece.rows.len(), cols)
     };
-    table.bytes().release(range);
+    table.bytes().release(piece.range_in(table));
     bytes
 }
 
@@ -144,5 +143,10 @@ impl Piece<'_, '_> {
     pub(super) fn range_in(&self, table: &DenseMatrix<'_>) -> std::ops::Range<usize> {
         let row = table.bytes().len() / table.rows();
         self.rows.start * row..self.rows.end * row
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "pieces are made of the table's rows")]
+    pub(super) fn bytes_in<'a>(&self, table: &'a DenseMatrix<'_>) -> &'a [u8] {
+        &table.bytes()[self.range_in(table)]
     }
 }

@@ -182,6 +182,7 @@ impl Order {
     }
 
     /// The scales of the rows as they are written.
+    #[expect(clippy::indexing_slicing, reason = "a matrix of as many rows was made with these scales")]
     pub(super) fn scales(self, scales: &Scales, rows: usize, cols: usize) -> Scales {
         let rows = || (0..rows).map(|row| self.source_row(row));
         match scales {

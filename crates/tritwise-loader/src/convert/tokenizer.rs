@@ -69,8 +69,8 @@ fn translate(root: &Value, tokenizer: &Tokenizer, rows: usize) -> Result<GgufVoc
 fn fill_tokens(vocab: &mut GgufVocab, root: &Value, tokenizer: &Tokenizer, rows: usize, byte_level: bool) {
     let added: Vec<u64> =
         root["added_tokens"].as_array().into_iter().flatten().filter_map(|token| token["id"].as_u64()).collect();
-    let unknown = root["model"]["unk_token"].as_str();
-    for id in 0..rows as u32 {
+    let unknown = root.pointer("/model/unk_token").and_then(Value::as_str);
+    for id in (0..).take(rows) {
         let text = tokenizer.token_text(id);
         vocab.token_types.push(match text {
             None => UNUSED,
@@ -109,7 +109,7 @@ fn scores(tokens: &[String], merges: &[(String, String)]) -> Vec<f32> {
     for (rank, (left, right)) in merges.iter().enumerate() {
         ranks.entry(format!("{left}{right}")).or_insert(rank);
     }
-    // Ranks stay below 2²⁴, up to where f32 tells whole numbers apart.
+    #[expect(clippy::cast_precision_loss, reason = "ranks stay below 2²⁴, up to where f32 tells whole numbers apart")]
     tokens.iter().map(|token| ranks.get(token).map_or(0.0, |&rank| -(rank as f32) - 1.0)).collect()
 }
 
@@ -122,7 +122,7 @@ fn rule_of(root: &Value) -> Result<&'static str, String> {
     };
     let expression = |step: &&Value| match step["type"].as_str() {
         Some("Split") if step["behavior"] == "Isolated" && step["invert"] != true => {
-            step["pattern"]["Regex"].as_str().map(str::to_owned)
+            step.pointer("/pattern/Regex").and_then(Value::as_str).map(str::to_owned)
         }
         Some("Digits") if step["individual_digits"] == true => Some(r"\p{N}".to_owned()),
         _ => None,
@@ -136,12 +136,14 @@ fn rule_of(root: &Value) -> Result<&'static str, String> {
         splits.push(GPT2_SPLIT.to_owned());
     }
     let splits: Vec<&str> = splits.iter().map(String::as_str).collect();
-    splitting_rule(&splits, root["model"]["ignore_merges"].as_bool().unwrap_or(false)).ok_or_else(unknown)
+    let ignore_merges = root.pointer("/model/ignore_merges").and_then(Value::as_bool).unwrap_or(false);
+    splitting_rule(&splits, ignore_merges).ok_or_else(unknown)
 }
 
 /// What is done to a text before it is split: nothing, or what this project has a key for.
 fn normalizer(root: &Value) -> Result<Option<String>, String> {
-    match (&root["normalizer"], root["normalizer"]["type"].as_str()) {
+    let normalizer = &root["normalizer"];
+    match (normalizer, normalizer["type"].as_str()) {
         (Value::Null, _) => Ok(None),
         (_, Some("NFC")) => Ok(Some("NFC".to_owned())),
         _ => Err("its normalizer cannot be expressed in GGUF".to_owned()),
@@ -158,8 +160,8 @@ fn steps<'a>(value: &'a Value, members: &str) -> Vec<&'a Value> {
 
 fn prepends_space(root: &Value) -> bool {
     let normalizes = steps(&root["normalizer"], "normalizers").iter().any(|step| step["type"] == "Prepend");
-    let scheme = &root["pre_tokenizer"]["prepend_scheme"];
-    normalizes || (root["pre_tokenizer"]["type"] == "Metaspace" && scheme != "never")
+    let splits = &root["pre_tokenizer"];
+    normalizes || (splits["type"] == "Metaspace" && splits["prepend_scheme"] != "never")
 }
 
 /// Texts on which splitting rules, byte spellings and special tokens differ.

@@ -45,7 +45,7 @@ pub fn verify(
     ahead(
         &plan.pieces(),
         Piece::memory,
-        |piece| same(source, written, piece, tables[piece.index].as_ref()),
+        |piece| same(source, written, piece, tables.get(piece.index).and_then(Option::as_ref)),
         |piece, same| {
             meter.advance(piece.weights());
             match same {
@@ -93,9 +93,8 @@ fn same(
 }
 
 fn same_rows(a: &DenseMatrix<'_>, b: &DenseMatrix<'_>, piece: &Piece<'_, '_>) -> bool {
-    let (in_a, in_b) = (piece.range_in(a), piece.range_in(b));
     let same = if a.encoding() == b.encoding() {
-        a.bytes()[in_a.clone()] == b.bytes()[in_b.clone()]
+        piece.bytes_in(a) == piece.bytes_in(b)
     } else {
         let (mut x, mut y) = (vec![0.0f32; a.cols()], vec![0.0f32; a.cols()]);
         piece.rows.clone().all(|row| {
@@ -105,8 +104,8 @@ fn same_rows(a: &DenseMatrix<'_>, b: &DenseMatrix<'_>, piece: &Piece<'_, '_>) ->
             x.iter().zip(&y).all(|(x, y)| (x - y).abs() <= largest / 16.0)
         })
     };
-    a.bytes().release(in_a);
-    b.bytes().release(in_b);
+    a.bytes().release(piece.range_in(a));
+    b.bytes().release(piece.range_in(b));
     same
 }
 
@@ -149,6 +148,7 @@ fn run(scales: &Scales, cols: usize) -> usize {
 }
 
 /// The scale of each column of a row.
+#[expect(clippy::indexing_slicing, reason = "rows and columns are those of the matrix that has the scales")]
 fn of_row(scales: &Scales, row: usize, cols: usize) -> impl Fn(usize) -> f32 {
     move |col| match scales {
         Scales::Tensor(scale) => *scale,

@@ -34,8 +34,8 @@ pub(crate) fn collect(name: &Name, repository: &mut dyn Repository) -> Result<Pa
         Some(file) if has_extension(file, "gguf") => gguf(repository, file),
         Some(file) if has_extension(file, "safetensors") => {
             let files = repository.files()?;
-            let folder = file.rfind('/').map_or("", |end| &file[..=end]);
-            folder_of(name, repository, &files, folder, Some(&file[folder.len()..]))
+            let (folder, file) = file.split_at(file.rfind('/').map_or(0, |slash| slash + 1));
+            folder_of(name, repository, &files, folder, Some(file))
         }
         Some(_) => {
             Err(name.refuse("is neither a .gguf nor a .safetensors file: name one, or the repository alone").into())

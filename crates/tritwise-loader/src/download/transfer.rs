@@ -127,6 +127,7 @@ impl Transfer<'_> {
                         self.refuse(format_args!("is longer than the {size} bytes that the hub says; try again"))
                     );
                 }
+                #[expect(clippy::indexing_slicing, reason = "nothing reads more than there is room for")]
                 Ok(read) => {
                     part.write_all(&piece[..read]).map_err(|error| write_error(path, &error))?;
                     have += read as u64;
@@ -173,6 +174,7 @@ fn hashed(mut hash: impl Digest, file: &mut File) -> io::Result<String> {
     loop {
         match file.read(&mut piece)? {
             0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            #[expect(clippy::indexing_slicing, reason = "nothing reads more than there is room for")]
             read => hash.update(&piece[..read]),
         }
     }

@@ -64,8 +64,8 @@ impl Reader<'_> {
         self.refuse_other_graphs(architecture)?;
 
         let keys = Keys { reader: self, architecture };
-        let vocab = match self.container.find(TOKEN_EMBEDDING) {
-            Some(stored) if stored.shape.len() == 2 => stored.shape[0],
+        let vocab = match self.container.find(TOKEN_EMBEDDING).map(|stored| stored.shape.as_slice()) {
+            Some(&[rows, _]) => rows,
             _ => {
                 return Err(file_error(format!("has no matrix {TOKEN_EMBEDDING}: it holds a vocabulary only")));
             }
@@ -95,7 +95,7 @@ impl Reader<'_> {
             activation: keys.activation((hidden, ffn, vocab))?,
             window: keys.window(gemma)?,
             norms,
-            embedding_scale: if gemma { (hidden as f32).sqrt() } else { 1.0 },
+            embedding_scale: if gemma { config::gemma_embedding_scale(hidden) } else { 1.0 },
             inputs: self.inputs(bitnet || inputs)?,
             pooling: keys.pooling()?,
             tied: self.container.find(OUTPUT).is_none(),
@@ -221,6 +221,7 @@ fn is_number(value: &Value, wanted: f64) -> bool {
         Value::F32(number) => f64::from(*number) == wanted,
         Value::F64(number) => *number == wanted,
         Value::Bool(flag) => f64::from(u8::from(*flag)) == wanted,
+        #[expect(clippy::cast_precision_loss, reason = "the numbers wanted are small, and these round to no small one")]
         integer => integer.as_i64().is_some_and(|number| number as f64 == wanted),
     }
 }
@@ -436,6 +437,7 @@ impl Keys<'_> {
     }
 
     fn check_attention_scale(&self, head_dim: usize) -> Result<(), CheckpointError> {
+        #[expect(clippy::cast_precision_loss, reason = "the rounding is within what is tolerated")]
         let usual = 1.0 / (head_dim as f32).sqrt();
         if let Some(scale) = self.float("attention.scale")?
             && scale != 0.0

@@ -50,9 +50,9 @@ impl<'a> Meanings<'a> {
             let why = if fitting.is_empty() { misfit(tensor) } else { ambiguity(tensor, &fitting) };
             return (unreadable(&types::describe(tensor.type_id), why), window);
         };
-        match (readable(meaning), meaning.bytes(&tensor.dims)) {
-            // A size that fits the window fits memory.
-            (Some(encoding), Some(size)) => (encoding, window.start..window.start + size as usize),
+        let size = meaning.bytes(&tensor.dims).and_then(|size| usize::try_from(size).ok());
+        match (readable(meaning), size) {
+            (Some(encoding), Some(size)) => (encoding, window.start..window.start + size),
             _ => (unreadable(meaning.name, refusal(meaning)), window),
         }
     }

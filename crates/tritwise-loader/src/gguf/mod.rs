@@ -74,13 +74,13 @@ fn add(
     storage: Arc<dyn Storage>,
     written_by: Option<Project>,
 ) -> Result<(), CheckpointError> {
-    container.add_file(label.to_owned(), storage);
+    let file = container.add_file(label.to_owned(), storage);
     let meanings = encoding::Meanings::of(header, written_by);
     for tensor in header.tensors() {
         let (encoding, range) = meanings.settle(tensor);
-        // The header's windows are in memory, and no encoding has more than 8 elements in a byte.
+        #[expect(clippy::cast_possible_truncation, reason = "tritwise_gguf::limits::DIM is 2³¹")]
         let shape = tensor.dims.iter().rev().map(|&dim| dim as usize).collect();
-        container.push(tensor.name.clone(), shape, encoding, range)?;
+        container.push(&file, tensor.name.clone(), shape, encoding, range)?;
     }
     Ok(())
 }

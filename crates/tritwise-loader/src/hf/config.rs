@@ -111,8 +111,8 @@ pub(super) enum Family {
 
 /// What `config.json` calls the architecture: the first of `architectures`, else `model_type`.
 pub(crate) fn architecture(config: &Value) -> Option<String> {
-    let named = config["architectures"][0].as_str().or_else(|| config["model_type"].as_str());
-    named.map(str::to_owned)
+    let first = config.pointer("/architectures/0").and_then(Value::as_str);
+    first.or_else(|| config["model_type"].as_str()).map(str::to_owned)
 }
 
 pub(super) fn read(
@@ -175,8 +175,10 @@ pub(super) fn read(
             None => activation(&file.hidden_act).map_err(fail)?,
         },
         norms,
-        // As transformers' Gemma3TextScaledWordEmbedding has it: in f32.
-        embedding_scale: if family == Family::Gemma3 { (file.hidden_size as f32).sqrt() } else { 1.0 },
+        embedding_scale: match family {
+            Family::Gemma3 => config::gemma_embedding_scale(file.hidden_size),
+            _ => 1.0,
+        },
         inputs: options.inputs.unwrap_or(inputs),
         tied: file.tie_word_embeddings.unwrap_or(container.find(OUTPUT).is_none()),
         pooling: pooling::read(path)?,
@@ -243,8 +245,10 @@ fn refuse_other_graphs(fields: &Value) -> Result<(), String> {
 
 /// Gemma names the scale of attention scores; only the usual one is built.
 fn check_attention_scale(file: &File, head_dim: usize) -> Result<(), String> {
+    #[expect(clippy::cast_precision_loss, reason = "exact up to limits::WIDTH, beyond which nothing is loaded")]
+    let usual = head_dim as f32;
     match file.query_pre_attn_scalar {
-        Some(scalar) if scalar != head_dim as f32 => Err(format!(
+        Some(scalar) if scalar != usual => Err(format!(
             "sets query_pre_attn_scalar to {scalar} while heads are {head_dim} wide: only the usual scale of attention is \
              supported"
         )),
@@ -331,11 +335,13 @@ fn accept_derived_tensors(container: &Container, config: &Config, naming: &Namin
         container.check_shape(stored, &[config.head_dim / 2])?;
         let floats = container.floats(stored)?;
         let wrong = floats.iter().enumerate().find(|&(i, &stored)| {
+            #[expect(clippy::cast_precision_loss, reason = "both are at most limits::WIDTH")]
             let expected = config.rope.theta.powf(-2.0 * i as f32 / config.head_dim as f32);
-            let expected = match &config.rope.scaling {
-                RopeScaling::Divisors(divisors) => expected / divisors[i],
-                _ => expected,
+            let divisor = match &config.rope.scaling {
+                RopeScaling::Divisors(divisors) => divisors.get(i).copied(),
+                _ => None,
             };
+            let expected = expected / divisor.unwrap_or(1.0);
             // Eight bits are what bf16 keeps.
             (stored - expected).abs() > expected / 128.0
         });

@@ -178,12 +178,15 @@ impl RopeKind {
 }
 
 /// What YaRN multiplies queries and keys by if nothing else is said (arXiv 2309.00071, equation 22).
+#[expect(clippy::cast_possible_truncation, reason = "f32 is what the graph multiplies by")]
 pub(crate) fn yarn_magnitude(factor: f32) -> f32 {
     if factor > 1.0 { (0.1 * f64::from(factor).ln() + 1.0) as f32 } else { 1.0 }
 }
 
 /// Llama 3.1's rule: waves longer than the original context over `low` are stretched by `factor`, those
 /// shorter than it over `high` are left alone, and those between are mixed.
+#[expect(clippy::cast_possible_truncation, reason = "f32 is what the graph divides by")]
+#[expect(clippy::cast_precision_loss, reason = "f64 holds what limits allow exactly")]
 fn llama3_divisors(theta: f32, head_dim: usize, factor: f32, low: f32, high: f32, original_context: usize) -> Vec<f32> {
     let [theta, factor, low, high] = [theta, factor, low, high].map(f64::from);
     let context = original_context as f64;

@@ -118,8 +118,9 @@ fn add(container: &mut Container, path: &Path, no_mmap: bool) -> Result<(), Chec
         )
     })?;
     // The safetensors crate lets the last of two equal names win.
-    serde_json::from_slice::<UniqueKeys>(&bytes[8..8 + header_len]).map_err(|error| file_error(&label, error))?;
     let data_start = 8 + header_len;
+    let header_json = bytes.get(8..data_start).unwrap_or_default();
+    serde_json::from_slice::<UniqueKeys>(header_json).map_err(|error| file_error(&label, error))?;
     let mut tensors: Vec<_> = header
         .tensors()
         .into_iter()
@@ -129,9 +130,9 @@ fn add(container: &mut Container, path: &Path, no_mmap: bool) -> Result<(), Chec
         })
         .collect();
     tensors.sort_by(|a, b| (a.3.start, &a.0).cmp(&(b.3.start, &b.0)));
-    container.add_file(label, storage);
+    let file = container.add_file(label, storage);
     for (name, shape, encoding, range) in tensors {
-        container.push(name, shape, encoding, range)?;
+        container.push(&file, name, shape, encoding, range)?;
     }
     Ok(())
 }

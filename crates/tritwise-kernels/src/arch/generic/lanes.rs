@@ -18,7 +18,7 @@ pub(in crate::arch) trait Lanes: Copy {
     /// Sixteen pairs of `i16`.
     type Pairs: Copy;
 
-    /// Whether there are 32 vector registers of sixteen lanes, rather than 16 of eight.
+    /// Whether registers hold 32 vectors of sixteen lanes, rather than eight or fewer.
     const WIDE: bool;
 
     /// `x` in every lane.

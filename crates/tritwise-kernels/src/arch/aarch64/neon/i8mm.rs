@@ -76,7 +76,7 @@ fn sums<const P: usize>(panel: &[Line], x: Activations<'_>, first: usize, tokens
 fn step<const HALF: usize, const P: usize>(line: &Line, x: [[&[[Half; 2]]; 2]; P], i: usize, sums: &mut [Sums; P]) {
     let mut pairs = [vdupq_n_s8(0); P];
     for (pair, [x, y]) in pairs.iter_mut().zip(x) {
-        *pair = cast([x[i][HALF], y[i][HALF]]);
+        *pair = vcombine_s8(cast(x[i][HALF]), cast(y[i][HALF]));
     }
     let quarters: [uint8x16_t; 4] = cast(line.0);
     for q in 0..4 {

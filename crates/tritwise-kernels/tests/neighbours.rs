@@ -7,8 +7,9 @@ mod support;
 
 use support::{Random, bits, scalar};
 use tritwise_kernels::arch::{
-    Activations, Angles, CoarsePanels, Isa, KvLayout, KvType, Layout, Line, NormWeight, PANEL_ROWS, Panels, Probe,
-    SKETCH_COLS, SKETCH_GROUP, SKETCH_LINES, TableRows, available,
+    Activations, Angles, CoarsePanels, Isa, KV_BLOCK, KvChunk, KvLayout, KvLine, KvType, Layout, Line, NormWeight,
+    PANEL_ROWS, Panels, Probe, Queries, QueryValues, SKETCH_COLS, SKETCH_GROUP, SKETCH_LINES, Softmax, TableRows,
+    available,
 };
 use tritwise_tensor::{Activation, DenseEncoding, RopeStyle};
 
@@ -170,6 +171,50 @@ fn keys_and_values() {
     }
 }
 
+/// Two queries of two heads over the positions of a chunk that are written; the others hold what is no number.
+#[test]
+fn attention() {
+    let mut random = Random(47);
+    let (rows, heads, start) = (2, 2, 16);
+    for (kv, head_dim) in
+        [KvType::F16, KvType::F32, KvType::Int8].into_iter().flat_map(|kv| [2, 33, 64].map(|dim| (kv, dim)))
+    {
+        let layout = KvLayout::new(kv, head_dim, KV_BLOCK);
+        let mut lines = vec![[0xff; 64]; layout.lines()];
+        for pos in 0..start + rows {
+            scalar().store_kv(layout, &mut lines, pos, &random.plain(head_dim), &random.plain(head_dim));
+        }
+        let (stride, padded) = (heads * head_dim, head_dim.next_multiple_of(2));
+        let query = random.plain(rows * stride);
+        let (mut codes, mut scales) = (vec![0; rows * heads * padded], vec![0.0; rows * heads]);
+        for ((query, codes), scale) in query.chunks(head_dim).zip(codes.chunks_mut(padded)).zip(&mut scales) {
+            *scale = scalar().round_query(query, codes);
+        }
+        let [guarded_query, guarded_scales] = [&query, &scales].map(|values| floats(values));
+        let (guarded_codes, guarded_lines) = (Guarded::new(i16::MIN, &codes), Guarded::new([0xff; 64], &lines));
+        let attend = |isa: &dyn Isa, lines: &[KvLine], values: QueryValues<'_>, out: &mut [f32]| {
+            let chunk = KvChunk { layout, base: 0, lines };
+            let queries = Queries { values, stride, rows, heads, start, window: usize::MAX };
+            let mut softmax = vec![Softmax::default(); rows * heads];
+            isa.attend_chunk(chunk, queries, &mut softmax, out);
+            bits(&softmax.iter().flat_map(|softmax| [softmax.max, softmax.sum]).collect::<Vec<_>>())
+        };
+        let values = |codes, scales, query| match kv {
+            KvType::Int8 => QueryValues::Rounded { codes, scales },
+            _ => QueryValues::Plain(query),
+        };
+        let mut plain = vec![f32::NAN; rows * stride];
+        let softmax = attend(scalar(), &lines, values(&codes, &scales, &query), &mut plain);
+        check("attend_chunk", (bits(&plain), softmax), |isa| {
+            let values = values(guarded_codes.values(), guarded_scales.values(), guarded_query.values());
+            let mut softmax = Vec::new();
+            let out = unwritten(f32::NAN, rows * stride)
+                .after(|out| softmax = attend(isa, guarded_lines.values(), values, out));
+            (bits(&out), softmax)
+        });
+    }
+}
+
 #[test]
 fn rows_of_tables() {
     let mut random = Random(44);
@@ -263,7 +308,11 @@ fn sums_of_codes() {
             assert_eq!(found, all, "gemm on {}", isa.name());
         }
     }
-    // The same for sums of trit × float.
+}
+
+#[test]
+fn sums_of_trits_times_floats() {
+    let mut random = Random(48);
     let lines: Vec<Line> = (0..6).map(|_| Line(std::array::from_fn(|_| random.bits() as u8))).collect();
     let guarded_lines = Guarded::new(Line([0xff; 64]), &lines);
     let x = random.plain(2 * 48);

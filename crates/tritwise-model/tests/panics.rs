@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use support::{RandomCheckpoint, bitnet, gemma};
+use support::{RandomCheckpoint, bitnet, gemma, llama};
 use tritwise_kernels::{Backend, CpuBackend, HeadReads, Keep, PackError};
 use tritwise_model::{Model, Turn, Wanted};
 use tritwise_tensor::{
@@ -119,7 +119,7 @@ impl Backend for Faulty {
 
 #[test]
 fn a_forward_call_that_panics_leaves_the_sequence_the_workspace_and_the_threads() {
-    for config in [bitnet(), gemma()] {
+    for config in [bitnet(), llama(), gemma()] {
         let cpu = CpuBackend::builder().threads(2).build().expect("two threads can be started");
         let backend = Faulty { cpu, left: AtomicUsize::new(0) };
         let model = Model::load(backend, &RandomCheckpoint::new(config, 1), 64, &mut |_| {});

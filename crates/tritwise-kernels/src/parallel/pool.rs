@@ -330,7 +330,7 @@ mod tests {
         for threads in 0..=4 {
             let pool = Pool::new(threads).unwrap();
             assert_eq!(pool.threads(), threads.max(1));
-            for _ in 0..20 {
+            for _ in 0..if cfg!(miri) { 2 } else { 20 } {
                 let ran: Vec<AtomicUsize> = (0..pool.threads()).map(|_| AtomicUsize::new(0)).collect();
                 let arrived = AtomicUsize::new(0);
                 pool.run(&|worker| {
@@ -349,7 +349,7 @@ mod tests {
         for threads in 2..=4 {
             let pool = Pool::new(threads).unwrap();
             let cells: Vec<AtomicUsize> = (0..16).map(|_| AtomicUsize::new(0)).collect();
-            for region in 0..100_000 / 3 {
+            for region in 0..if cfg!(miri) { 20 } else { 100_000 / 3 } {
                 let cursor = Cursor::new(cells.len(), pool.threads());
                 pool.run(&|worker| {
                     while let Some(i) = cursor.next_run(worker, |_left, _end| 1).map(|run| run.start as usize) {
@@ -381,7 +381,7 @@ mod tests {
     fn who_comes_late_stays_out() {
         let pool = Pool::new(2).unwrap();
         let inside = AtomicBool::new(false);
-        for _ in 0..10_000 {
+        for _ in 0..if cfg!(miri) { 50 } else { 10_000 } {
             inside.store(true, Ordering::Relaxed);
             // Over before a worker that sleeps can have woken.
             pool.run(&|_| assert!(inside.load(Ordering::Relaxed)));
@@ -397,7 +397,7 @@ mod tests {
             for caller in 1..=3 {
                 let (pool, owner) = (&pool, &owner);
                 scope.spawn(move || {
-                    for _ in 0..1000 {
+                    for _ in 0..if cfg!(miri) { 10 } else { 1000 } {
                         pool.run(&|_| {
                             let other = owner.swap(caller, Ordering::Relaxed);
                             thread::yield_now();
@@ -445,14 +445,14 @@ mod tests {
         for (limit, threads) in [(0, 1), (1, 1), (2, 2), (3, 3), (9, 4)] {
             let limited = pool.limited_to(limit);
             assert_eq!(limited.threads(), threads);
-            for _ in 0..50 {
+            for _ in 0..if cfg!(miri) { 2 } else { 50 } {
                 let arrived = AtomicUsize::new(0);
                 limited.run(&|_| gather(&arrived, threads));
                 // Those that it did not call wake up for a region of all.
                 let arrived = AtomicUsize::new(0);
                 pool.run(&|_| gather(&arrived, 4));
             }
-            for _ in 0..1000 {
+            for _ in 0..if cfg!(miri) { 10 } else { 1000 } {
                 limited.run(&|worker| assert!(worker < threads, "thread {worker} of {threads}"));
             }
         }

@@ -36,12 +36,12 @@ pub(crate) const DEFAULT: Mode =
 
 /// The others, each of which changes one thing. The bounds are about twice the largest difference that is found.
 const OTHERS: [Mode; 6] = [
-    Mode { name: "kv-f32", kv: KvType::F32, bound: 1.0, ..DEFAULT },
-    Mode { name: "kv-int8", kv: KvType::Int8, bound: 1.0, ..DEFAULT },
-    Mode { name: "head-q8_0", head: HeadMode::Q8_0, bound: 1.0, ..DEFAULT },
-    Mode { name: "head-q6_k", head: HeadMode::Q6K, bound: 1.0, ..DEFAULT },
-    Mode { name: "inputs-f32", inputs: Rounding::None, bound: 1.0, ..DEFAULT },
-    Mode { name: "inputs-int8", inputs: Rounding::Bits8, bound: 1.0, ..DEFAULT },
+    Mode { name: "kv-f32", kv: KvType::F32, bound: 0.15, ..DEFAULT },
+    Mode { name: "kv-int8", kv: KvType::Int8, bound: 0.4, ..DEFAULT },
+    Mode { name: "head-q8_0", head: HeadMode::Q8_0, bound: 0.015, ..DEFAULT },
+    Mode { name: "head-q6_k", head: HeadMode::Q6K, bound: 0.04, ..DEFAULT },
+    Mode { name: "inputs-f32", inputs: Rounding::None, bound: 0.02, ..DEFAULT },
+    Mode { name: "inputs-int8", inputs: Rounding::Bits8, bound: 0.4, ..DEFAULT },
 ];
 
 impl Mode {

@@ -5,13 +5,39 @@
 #   tools/ci/miri.sh          a selection of some minutes
 #   tools/ci/miri.sh all      everything that Miri can run
 #
-# Kernels run with the features of each instruction set turned on: Miri knows what the intrinsics do, so those that
-# this CPU lacks run too, and `is_x86_feature_detected!` follows the flags. Tests are smaller there (`cfg!(miri)`).
+# Kernels run with the features of an instruction set turned on, whatever this CPU has: Miri knows what intrinsics do,
+# and `is_x86_feature_detected!` follows the flags. Tests are smaller there (`cfg!(miri)`).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-if ! cargo +nightly miri --version >/dev/null 2>&1; then
+if ! cargo +nightly miri --version >/dev/null 2>&1 &&
+    ! rustup component add --toolchain nightly miri rust-src >/dev/null 2>&1; then
     echo "no Miri (rustup component add --toolchain nightly miri rust-src): skipped"
     exit 0
 fi
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/miri
-export PROPTEST_CASES=2
+avx2=+avx2,+fma,+f16c
+avx512=$avx2,+avx512f,+avx512bw,+avx512vl,+avx512vnni,+avx512vbmi,+avx512vpopcntdq
+
+# miri FEATURES ARGUMENTS: tests of the kernels and of what is above them, on a CPU that has those features.
+# Only these crates are compiled for them, so that what they depend on is compiled once.
+miri() {
+    local flags="[\"-Ctarget-feature=$1\"]"
+    shift
+    cargo +nightly -Zprofile-rustflags \
+        --config "profile.dev.package.tritwise-kernels.rustflags=$flags" \
+        --config "profile.dev.package.tritwise-model.rustflags=$flags" miri test --quiet "$@"
+}
+
+miri -avx2 -p tritwise-kernels --lib parallel
+miri $avx2,+avxvnni -p tritwise-kernels --test neighbours
+miri $avx2,+avxvnni -p tritwise-kernels --test integer_conformance
+# Miri does not know the floating-point maximum of AVX-512, so no more than integers and bits runs.
+miri $avx512 -p tritwise-kernels --test integer_conformance
+miri $avx512 -p tritwise-kernels --test binary every_
+if [ "${1:-}" = all ]; then
+    miri -avx2 -p tritwise-kernels --test neighbours --test integer_conformance --test binary
+    miri $avx2 -p tritwise-kernels --test binary
+    miri $avx2,+avxvnni -p tritwise-model --test exactness
+    cargo +nightly miri test --quiet -p tritwise-tensor -p tritwise-gguf -p tritwise-sampling --lib
+    cargo +nightly miri test --quiet -p tritwise-gguf --tests
+fi

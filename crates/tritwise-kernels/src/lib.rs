@@ -4,6 +4,7 @@
 //! dozen operations. [`arch::Isa`] is what the CPU backend sees: one
 //! instruction set's kernels over slices. [`binary`] stands beside them: products for
 //! layers whose activations are one bit, which no backend calls.
+#![allow(unexpected_cfgs, reason = "`loom` is no feature: RUSTFLAGS sets it when the model checker runs")]
 
 pub mod arch;
 mod arena;

@@ -271,7 +271,7 @@ fn wide_sums<T>(rounding: Rounding, q_sum: i32, sums: &[i32], outs: impl Iterato
     });
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use proptest::prelude::*;
     use tritwise_tensor::Scales;

@@ -1,5 +1,4 @@
 //! Threads: a pool that is a value, and ways to split an output between its workers.
-#![allow(unexpected_cfgs, reason = "`loom` is no feature: RUSTFLAGS sets it when the model checker runs")]
 
 mod pool;
 mod shards;

@@ -55,8 +55,10 @@ impl Bpe {
     pub(crate) fn new(vocabulary: &Vocabulary, order: Order) -> Self {
         let mut bytes = Box::new([None; 256]);
         for (id, _, kind) in vocabulary.iter() {
-            if let Kind::Byte(byte) = kind {
-                bytes[usize::from(byte)] = Some(id);
+            if let Kind::Byte(byte) = kind
+                && let Some(slot) = bytes.get_mut(usize::from(byte))
+            {
+                *slot = Some(id);
             }
         }
         Self { order, whole_pieces: false, unknown: None, fuse_unknown: true, bytes }
@@ -76,11 +78,11 @@ impl Bpe {
         }
         let mut after_unknown = false;
         for symbol in self.merge(vocabulary, piece).iter().filter(|symbol| symbol.len > 0) {
-            let text = &piece[symbol.start..symbol.start + symbol.len];
+            let text = symbol.text(piece);
             if let Some(id) = symbol.id {
                 ids.push(id);
-            } else if text.bytes().all(|byte| self.bytes[usize::from(byte)].is_some()) {
-                ids.extend(text.bytes().filter_map(|byte| self.bytes[usize::from(byte)]));
+            } else if text.bytes().all(|byte| self.byte(byte).is_some()) {
+                ids.extend(text.bytes().filter_map(|byte| self.byte(byte)));
             } else if let Some(unknown) = self.unknown {
                 if !(after_unknown && self.fuse_unknown) {
                     ids.push(unknown);
@@ -95,12 +97,15 @@ impl Bpe {
         Ok(())
     }
 
+    fn byte(&self, byte: u8) -> Option<u32> {
+        self.bytes.get(usize::from(byte)).copied().flatten()
+    }
+
     /// The symbols of `piece` after all merges; those merged into a left neighbour have length 0.
     fn merge(&self, vocabulary: &Vocabulary, piece: &str) -> Vec<Symbol> {
         let symbol = |(index, (start, c)): (usize, (usize, char))| {
-            let len = c.len_utf8();
-            let id = reachable(vocabulary, &piece[start..start + len]);
-            Symbol { start, len, id, left: index.wrapping_sub(1), right: index + 1 }
+            let symbol = Symbol { start, len: c.len_utf8(), id: None, left: index.wrapping_sub(1), right: index + 1 };
+            Symbol { id: reachable(vocabulary, symbol.text(piece)), ..symbol }
         };
         let mut symbols: Vec<Symbol> = piece.char_indices().enumerate().map(symbol).collect();
         let candidate = |symbols: &[Symbol], left: usize| {
@@ -110,7 +115,7 @@ impl Bpe {
             let (rank, id) = match &self.order {
                 Order::List(merges) => *merges.get(&(a.id?, b.id?))?,
                 Order::Scores(ranks) => {
-                    let id = reachable(vocabulary, &piece[a.start..a.start + len])?;
+                    let id = reachable(vocabulary, Symbol { len, ..*a }.text(piece))?;
                     (*ranks.get(id as usize)?, id)
                 }
             };
@@ -118,7 +123,9 @@ impl Bpe {
         };
         let mut heap: BinaryHeap<_> = (0..symbols.len()).filter_map(|left| candidate(&symbols, left)).collect();
         while let Some(Reverse(best)) = heap.pop() {
-            let left = symbols[best.left];
+            let Some(&left) = symbols.get(best.left) else {
+                continue;
+            };
             let Some(&right) = symbols.get(left.right) else {
                 continue;
             };
@@ -126,8 +133,12 @@ impl Bpe {
             if left.len == 0 || left.len + right.len != best.len {
                 continue;
             }
-            symbols[left.right].len = 0;
-            symbols[best.left] = Symbol { len: best.len, id: Some(best.id), right: right.right, ..left };
+            if let Some(merged) = symbols.get_mut(left.right) {
+                merged.len = 0;
+            }
+            if let Some(merged) = symbols.get_mut(best.left) {
+                *merged = Symbol { len: best.len, id: Some(best.id), right: right.right, ..left };
+            }
             if let Some(next) = symbols.get_mut(right.right) {
                 next.left = best.left;
             }
@@ -184,12 +195,16 @@ impl Order {
                 tokens: vocabulary.len(),
             });
         }
-        if let Some((id, text, _)) = vocabulary.iter().find(|&(id, ..)| scores[id as usize].is_nan()) {
+        if let Some(((id, text, _), _)) = vocabulary.iter().zip(scores).find(|(_, score)| score.is_nan()) {
             return Err(Error::Token { id, text: text.to_owned(), problem: "its score is NaN".to_owned() });
         }
         let mut distinct = scores.to_vec();
         distinct.sort_unstable_by(|a, b| b.total_cmp(a));
         distinct.dedup();
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "there are as many at most as there are ids, which are u32"
+        )]
         let rank = |score: &f32| distinct.partition_point(|other| other > score) as u32;
         Ok(Self::Scores(scores.iter().map(rank).collect()))
     }
@@ -222,6 +237,13 @@ struct Symbol {
     id: Option<u32>,
     left: usize,
     right: usize,
+}
+
+impl Symbol {
+    #[expect(clippy::string_slice, reason = "symbols are runs of the piece's characters")]
+    fn text(self, piece: &str) -> &str {
+        &piece[self.start..self.start + self.len]
+    }
 }
 
 /// Two neighbours that could merge into token `id` of `len` bytes; ordered by rank, then place.

@@ -28,7 +28,7 @@ impl GgufVocab {
     /// As [`Tokenizer::from_gguf`](crate::Tokenizer::from_gguf).
     pub fn to_json(&self) -> Result<String, Error> {
         let mut vocab = self.clone();
-        let json = match vocab.model.as_str() {
+        let mut json = match vocab.model.as_str() {
             "gpt2" => {
                 let (rule, kinds) = byte_level_kinds(&vocab)?;
                 let control = control(&vocab, &kinds, rule.add_bos)?;
@@ -74,14 +74,11 @@ impl GgufVocab {
             }
             _ => return Err(Error::Model(vocab.model)),
         };
-        let Value::Object(mut json) = json else { unreachable!("an object was written") };
-        json.extend([("version", "1.0".into()), ("truncation", Value::Null), ("padding", Value::Null)].map(owned));
-        Ok(Value::Object(json).to_string())
+        for (key, value) in [("version", "1.0".into()), ("truncation", Value::Null), ("padding", Value::Null)] {
+            json.as_object_mut().and_then(|json| json.insert(key.to_owned(), value));
+        }
+        Ok(json.to_string())
     }
-}
-
-fn owned((key, value): (&str, Value)) -> (String, Value) {
-    (key.to_owned(), value)
 }
 
 fn pair((left, right): (&str, &str)) -> Value {
@@ -111,7 +108,7 @@ fn model(vocab: &GgufVocab, kinds: &[Kind], ignore_merges: bool, merges: Value) 
     json!({
         "type": "BPE",
         "dropout": null,
-        "unk_token": vocab.unknown.map(|id| &vocab.tokens[id as usize]),
+        "unk_token": vocab.unknown.and_then(|id| vocab.tokens.get(id as usize)),
         "continuing_subword_prefix": null,
         "end_of_word_suffix": null,
         "fuse_unk": sentence_piece,
@@ -126,7 +123,8 @@ fn model(vocab: &GgufVocab, kinds: &[Kind], ignore_merges: bool, merges: Value) 
 fn template(vocab: &GgufVocab, control: &Control) -> Value {
     let bos = control.bos.filter(|_| control.add_bos);
     let eos = control.eos.filter(|_| control.add_eos);
-    let text = |id: u32| &vocab.tokens[id as usize];
+    // `control` has looked whether they are there.
+    let text = |id: u32| vocab.tokens.get(id as usize).map(String::as_str).unwrap_or_default();
     let token = |id: u32| json!({"SpecialToken": {"id": text(id), "type_id": 0}});
     let around = |texts: &[(&str, u32)]| {
         let mut pieces = Vec::new();
@@ -137,7 +135,7 @@ fn template(vocab: &GgufVocab, control: &Control) -> Value {
         }
         pieces
     };
-    let entry = |id: u32| (text(id).clone(), json!({"id": text(id), "ids": [id], "tokens": [text(id)]}));
+    let entry = |id: u32| (text(id).to_owned(), json!({"id": text(id), "ids": [id], "tokens": [text(id)]}));
     let special: Map<String, Value> = bos.into_iter().chain(eos).map(entry).collect();
     match special.is_empty() {
         true => Value::Null,
@@ -161,10 +159,11 @@ fn merges<'a>(vocab: &'a GgufVocab, kinds: &'a [Kind]) -> Result<Vec<(&'a str, &
         used(vocab, kinds).filter(|(_, _, kind)| spelled(kind)).map(|(id, text, _)| (text, id)).collect();
     let mut found = Vec::new();
     for (&text, &id) in &ids {
+        let Some(&score) = vocab.scores.get(id) else { continue };
         for (at, _) in text.char_indices().skip(1) {
             let (left, right) = text.split_at(at);
             if let (Some(&a), Some(&b)) = (ids.get(left), ids.get(right)) {
-                found.push((vocab.scores[id], id, a, b, left, right));
+                found.push((score, id, a, b, left, right));
             }
         }
     }

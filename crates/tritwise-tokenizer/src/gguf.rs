@@ -188,7 +188,7 @@ pub(crate) fn sentence_piece_kinds(vocab: &mut GgufVocab) -> Result<Vec<Kind>, E
 
 /// Whether the tokens are Llama 3's, which the official BitNet 2B file uses without saying so.
 fn is_llama3(tokens: &[String]) -> bool {
-    tokens.len() == 128_256 && tokens[LLAMA3_BASE] == "<|begin_of_text|>"
+    tokens.len() == 128_256 && tokens.get(LLAMA3_BASE).is_some_and(|text| text == "<|begin_of_text|>")
 }
 
 /// The first of Llama 3's control tokens.
@@ -266,9 +266,8 @@ fn added(vocabulary: &Vocabulary) -> Vec<AddedToken> {
 
 /// The halves of `left right`: split at the first space after the first character, which may itself be a space.
 pub(crate) fn halves(index: usize, merge: &str) -> Result<(&str, &str), Error> {
-    let first = merge.chars().next().map_or(0, char::len_utf8);
-    let space = merge[first..].find(' ').map(|at| first + at);
-    let pair = space.map(|at| (&merge[..at], &merge[at + 1..]));
+    let space = merge.char_indices().skip(1).find(|(_, c)| *c == ' ');
+    let pair = space.and_then(|(at, _)| Some((merge.get(..at)?, merge.get(at + 1..)?)));
     let problem = "it is not two tokens with a space between";
     pair.ok_or_else(|| Error::Merge { index, merge: merge.to_owned(), problem })
 }

@@ -66,7 +66,8 @@ impl Tokenizer {
             supported("model", model, &["BPE"], "BPE")?;
         }
         refuse_options(model)?;
-        let (spelling, strips_space) = spelling(&root["decoder"])?;
+        let part = |name: &str| root.get(name).unwrap_or(&Value::Null);
+        let (spelling, strips_space) = spelling(part("decoder"))?;
         let byte_fallback = flag(model, "byte_fallback");
         let added = added_tokens(&root)?;
 
@@ -83,10 +84,10 @@ impl Tokenizer {
             bpe.unknown =
                 Some(id.ok_or_else(|| Error::Special { role: "unknown", found: format!("{text:?}"), tokens })?);
         }
-        let control = control(&vocabulary, special, &Template::read(&root["post_processor"])?)?;
+        let control = control(&vocabulary, special, &Template::read(part("post_processor"))?)?;
         Parts {
-            normalizers: Normalizers::new(normalizer(&root["normalizer"])?),
-            pre_tokenizer: pre_tokenizer(&root["pre_tokenizer"])?,
+            normalizers: Normalizers::new(normalizer(part("normalizer"))?),
+            pre_tokenizer: pre_tokenizer(part("pre_tokenizer"))?,
             vocabulary,
             bpe,
             added: added.into_iter().map(|(_, token)| token).collect(),
@@ -147,7 +148,7 @@ fn table(
     byte_fallback: bool,
 ) -> Result<Vec<(String, Kind)>, Error> {
     let ids = words.iter().map(|(_, id)| *id).chain(added.iter().map(|(id, _)| *id));
-    let size = ids.max().map_or(0, |id| id as usize + 1);
+    let size = ids.max().map_or(0, |id| (id as usize).saturating_add(1));
     let entries = words.len() + added.len();
     // A few gaps are usual, a table of little else is not: it would be memory by an untrusted number.
     if size > entries.saturating_mul(2).saturating_add(1024) {
@@ -155,7 +156,9 @@ fn table(
     }
     let mut table = vec![(String::new(), Kind::Unused); size];
     let mut place = |id: u32, text: &str, kind: Kind| {
-        let slot = &mut table[id as usize];
+        let Some(slot) = table.get_mut(id as usize) else {
+            return Err(Error::Limit { what: "a token id", found: id as usize, limit: size });
+        };
         if !slot.0.is_empty() && slot.0 != text {
             let problem = format!("token {:?} has the same id", slot.0);
             return Err(Error::Token { id, text: text.to_owned(), problem });
@@ -201,7 +204,9 @@ fn normalizer(value: &Value) -> Result<Option<NormalizerWrapper>, Error> {
 /// The crate's `Replace` panics on an expression that matches the empty string, and no
 /// checkpoint of this family replaces anything but a literal.
 fn refuse_patterns(normalizer: &Value) -> Result<(), Error> {
-    if normalizer["type"] == "Replace" && normalizer["pattern"]["String"].as_str().is_none_or(str::is_empty) {
+    if normalizer["type"] == "Replace"
+        && normalizer.pointer("/pattern/String").and_then(Value::as_str).is_none_or(str::is_empty)
+    {
         return Err(field("normalizer.pattern", "a string that is not empty: expressions are not supported here"));
     }
     normalizer["normalizers"].as_array().into_iter().flatten().try_for_each(refuse_patterns)
@@ -239,7 +244,10 @@ fn spelling(decoder: &Value) -> Result<(Spelling, bool), Error> {
         let name = step["type"].as_str().unwrap_or("null");
         match name {
             "ByteLevel" => spelling = Some(Spelling::ByteLevel),
-            "Replace" if step["pattern"]["String"] == SPACE.to_string() && step["content"] == " " => {
+            "Replace"
+                if step.pointer("/pattern/String").is_some_and(|text| *text == SPACE.to_string())
+                    && step["content"] == " " =>
+            {
                 spelling = Some(Spelling::SentencePiece);
             }
             "ByteFallback" | "Fuse" => {}
@@ -291,7 +299,7 @@ impl Template {
                         seen_text = true;
                         continue;
                     }
-                    let token = piece["SpecialToken"]["id"].as_str();
+                    let token = piece.pointer("/SpecialToken/id").and_then(Value::as_str);
                     let token =
                         token.ok_or_else(|| field("post_processor.single", "Sequence and SpecialToken pieces"))?;
                     let side = if seen_text { &mut template.after } else { &mut template.before };

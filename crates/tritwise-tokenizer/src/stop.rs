@@ -52,14 +52,13 @@ impl StopStrings {
     pub fn push(&mut self, piece: &str, out: &mut String) -> Option<usize> {
         self.held.push_str(piece);
         if let Some((index, start)) = self.first_match() {
-            out.push_str(&self.held[..start]);
-            self.held.clear();
+            self.held.truncate(start);
+            self.finish(out);
             return Some(index);
         }
         let keep = self.undecided();
         let release = self.held.len() - keep;
-        out.push_str(&self.held[..release]);
-        self.held.drain(..release);
+        out.push_str(self.held.drain(..release).as_str());
         None
     }
 
@@ -81,8 +80,8 @@ impl StopStrings {
     /// The length of the longest end of the text that begins a stop string.
     fn undecided(&self) -> usize {
         let begins = |stop: &String| {
-            let starts = (1..stop.len()).rev().filter(|&len| stop.is_char_boundary(len));
-            starts.map(|len| &stop[..len]).find(|start| self.held.ends_with(start)).map_or(0, str::len)
+            let starts = (1..stop.len()).rev().filter_map(|len| stop.get(..len));
+            starts.into_iter().find(|start| self.held.ends_with(start)).map_or(0, str::len)
         };
         self.stops.iter().map(begins).max().unwrap_or(0)
     }

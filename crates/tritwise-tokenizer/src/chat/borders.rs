@@ -50,6 +50,7 @@ pub(crate) fn unmark(marked: &str, mark: char) -> (String, Vec<usize>) {
 }
 
 /// `text` with a mark at each of `borders`, which are in rising order.
+#[expect(clippy::string_slice, reason = "borders are between characters of the text, and rise")]
 pub(crate) fn insert(text: &str, borders: impl IntoIterator<Item = usize>, mark: char) -> String {
     let mut marked = String::with_capacity(text.len() + 16);
     let mut done = 0;
@@ -63,6 +64,7 @@ pub(crate) fn insert(text: &str, borders: impl IntoIterator<Item = usize>, mark:
 }
 
 /// The control tokens that `marked` has, from left to right, the longest at each place; a mark inside breaks one.
+#[expect(clippy::string_slice, reason = "char_indices gives where characters begin")]
 pub(crate) fn unbroken<'a>(marked: &str, tokens: &'a [String]) -> Vec<&'a str> {
     let firsts = first_characters(tokens);
     let mut found = Vec::new();
@@ -186,6 +188,7 @@ impl<'a> Marker<'a> {
 
 /// Where in `text` a border keeps control tokens from being read: inside each that it spells, and inside each of which
 /// it could give a part.
+#[expect(clippy::string_slice, reason = "char_indices gives where characters begin, and trimming where they end")]
 fn borders(text: &str, tokens: &[String], part: Part) -> BTreeSet<usize> {
     let mut borders = BTreeSet::new();
     let after_first = |text: &str| text.chars().next().map_or(0, char::len_utf8);

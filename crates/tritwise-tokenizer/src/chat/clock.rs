@@ -31,22 +31,20 @@ pub(crate) fn strftime(format: &str, seconds: i64) -> String {
     let time = Time::at(seconds);
     let mut out = String::new();
     let mut rest = format;
-    while let Some(start) = rest.find('%') {
-        out.push_str(&rest[..start]);
-        let directive = &rest[start..];
-        let mut chars = directive[1..].chars();
+    while let Some((before, directive)) = rest.split_once('%') {
+        out.push_str(before);
+        let mut chars = directive.chars();
         let mut pad = None;
         let mut letter = chars.next();
         if let Some(flag @ ('-' | '_' | '0')) = letter {
             pad = Some(flag);
             letter = chars.next();
         }
-        let end = directive.len() - chars.as_str().len();
+        rest = chars.as_str();
         match letter.and_then(|letter| time.part(letter, pad)) {
             Some(part) => out.push_str(&part),
-            None => out.push_str(&directive[..end]),
+            None => out.extend(["%", directive.strip_suffix(rest).unwrap_or_default()]),
         }
-        rest = &directive[end..];
     }
     out + rest
 }
@@ -54,12 +52,12 @@ pub(crate) fn strftime(format: &str, seconds: i64) -> String {
 struct Time {
     year: i64,
     /// From 0.
-    month: usize,
+    month: i64,
     day: i64,
     /// From 0.
     day_of_year: i64,
     /// From Sunday.
-    weekday: usize,
+    weekday: i64,
     hour: i64,
     minute: i64,
     second: i64,
@@ -83,10 +81,10 @@ impl Time {
         let leap = i64::from(year % 4 == 0 && (year % 100 != 0 || year % 400 == 0));
         Self {
             year,
-            month: usize::try_from(month).unwrap_or(0),
+            month,
             day: day - (153 * from_march + 2) / 5 + 1,
             day_of_year: if month < 2 { day - 306 } else { day + 59 + leap },
-            weekday: usize::try_from((days + 4).rem_euclid(7)).unwrap_or(0),
+            weekday: (days + 4).rem_euclid(7),
             hour: time / 3600,
             minute: time / 60 % 60,
             second: time % 60,
@@ -101,13 +99,16 @@ impl Time {
             _ => format!("{value:0width$}"),
         };
         let hour12 = (self.hour + 11) % 12 + 1;
-        let weekday = self.weekday as i64;
+        let name = |names: &[&'static str], index| {
+            usize::try_from(index).ok().and_then(|index| names.get(index)).copied().unwrap_or_default()
+        };
+        let (weekday, month) = (name(&DAYS, self.weekday), name(&MONTHS, self.month));
         let several = |format| Some(strftime(format, self.seconds));
         Some(match letter {
-            'a' => DAYS[self.weekday][..3].to_owned(),
-            'A' => DAYS[self.weekday].to_owned(),
-            'b' | 'h' => MONTHS[self.month][..3].to_owned(),
-            'B' => MONTHS[self.month].to_owned(),
+            'a' => weekday.chars().take(3).collect(),
+            'A' => weekday.to_owned(),
+            'b' | 'h' => month.chars().take(3).collect(),
+            'B' => month.to_owned(),
             'c' => return several("%a %b %e %H:%M:%S %Y"),
             'C' => number(self.year.div_euclid(100), 2, '0'),
             'd' => number(self.day, 2, '0'),
@@ -119,7 +120,7 @@ impl Time {
             'j' => number(self.day_of_year + 1, 3, '0'),
             'k' => number(self.hour, 2, ' '),
             'l' => number(hour12, 2, ' '),
-            'm' => number(self.month as i64 + 1, 2, '0'),
+            'm' => number(self.month + 1, 2, '0'),
             'M' => number(self.minute, 2, '0'),
             'n' => "\n".to_owned(),
             'p' => if self.hour < 12 { "AM" } else { "PM" }.to_owned(),
@@ -128,10 +129,10 @@ impl Time {
             'S' => number(self.second, 2, '0'),
             't' => "\t".to_owned(),
             'T' | 'X' => return several("%H:%M:%S"),
-            'u' => number((weekday + 6) % 7 + 1, 1, '0'),
-            'U' => number((self.day_of_year + 7 - weekday) / 7, 2, '0'),
-            'w' => number(weekday, 1, '0'),
-            'W' => number((self.day_of_year + 7 - (weekday + 6) % 7) / 7, 2, '0'),
+            'u' => number((self.weekday + 6) % 7 + 1, 1, '0'),
+            'U' => number((self.day_of_year + 7 - self.weekday) / 7, 2, '0'),
+            'w' => number(self.weekday, 1, '0'),
+            'W' => number((self.day_of_year + 7 - (self.weekday + 6) % 7) / 7, 2, '0'),
             'y' => number(self.year.rem_euclid(100), 2, '0'),
             'Y' => self.year.to_string(),
             'z' | 'Z' => String::new(),

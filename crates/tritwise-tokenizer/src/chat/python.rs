@@ -51,9 +51,9 @@ pub(crate) fn method(state: &mut State, value: &Value, name: &str, args: &[Value
         }
         (Some(text), "index" | "rindex") => {
             let (part,): (&str,) = from_args(args)?;
-            let found = if name == "index" { text.find(part) } else { text.rfind(part) };
-            let at = found.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "substring not found"))?;
-            Ok(text[..at].chars().count().into())
+            let found = if name == "index" { text.split_once(part) } else { text.rsplit_once(part) };
+            let (before, _) = found.ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "substring not found"))?;
+            Ok(before.chars().count().into())
         }
         (Some(text), "isspace") => {
             let () = from_args(args)?;
@@ -172,19 +172,18 @@ fn split(text: &str, separator: Option<&str>, most: usize, from_right: bool) -> 
         None if from_right => {
             let mut rest = text.trim_end_matches(is_space);
             while !rest.is_empty() {
-                let cut = rest.rfind(is_space).filter(|_| parts.len() < most);
-                let start = cut.map_or(0, |at| at + rest[at..].chars().next().map_or(0, char::len_utf8));
-                parts.push(&rest[start..]);
-                rest = rest[..start].trim_end_matches(is_space);
+                let (before, part) = rest.rsplit_once(is_space).filter(|_| parts.len() < most).unwrap_or(("", rest));
+                parts.push(part);
+                rest = before.trim_end_matches(is_space);
             }
             parts.reverse();
         }
         None => {
             let mut rest = text.trim_start_matches(is_space);
             while !rest.is_empty() {
-                let end = rest.find(is_space).filter(|_| parts.len() < most).unwrap_or(rest.len());
-                parts.push(&rest[..end]);
-                rest = rest[end..].trim_start_matches(is_space);
+                let (part, after) = rest.split_once(is_space).filter(|_| parts.len() < most).unwrap_or((rest, ""));
+                parts.push(part);
+                rest = after.trim_start_matches(is_space);
             }
         }
     }
@@ -198,13 +197,14 @@ fn lines(text: &str, keep_ends: bool) -> Vec<Value> {
     let mut lines = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let end = rest.find(ends).unwrap_or(rest.len());
-        let mark = match rest[end..].starts_with("\r\n") {
+        let (line, after) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
+        let mark = match after.starts_with("\r\n") {
             true => 2,
-            false => rest[end..].chars().next().map_or(0, char::len_utf8),
+            false => after.chars().next().map_or(0, char::len_utf8),
         };
-        lines.push(Value::from(&rest[..if keep_ends { end + mark } else { end }]));
-        rest = &rest[end + mark..];
+        let (whole, after) = rest.split_at(line.len() + mark);
+        lines.push(Value::from(if keep_ends { whole } else { line }));
+        rest = after;
     }
     lines
 }

@@ -157,7 +157,7 @@ impl ChatTemplate {
     /// Refuses names of a single character in messages: no border fits inside.
     fn check_short(&self, rendered: Rendered, control: &[String]) -> Result<Rendered, Error> {
         let Rendered { text, borders } = &rendered;
-        let ends_at = |border: &usize, name: &str| text[..*border].ends_with(name);
+        let ends_at = |border: &usize, name: &str| text.get(..*border).is_some_and(|text| text.ends_with(name));
         let short = control.iter().filter(|name| name.chars().count() == 1);
         match short.into_iter().find(|name| borders.iter().any(|border| ends_at(border, name))) {
             None => Ok(rendered),
@@ -168,7 +168,7 @@ impl ChatTemplate {
     /// The text that the template makes of `context`.
     fn render_context(&self, context: &Context, inputs: &Inputs) -> Result<String, Error> {
         let bytes: usize = context.texts().iter().map(|text| text.len()).sum();
-        let messages = context.variables["messages"].as_array().map_or(0, Vec::len);
+        let messages = context.variables.get("messages").and_then(Json::as_array).map_or(0, Vec::len);
         let fuel = TEMPLATE_FUEL.saturating_add(messages as u64 * FUEL_PER_MESSAGE).saturating_add(bytes as u64 / 16);
         let stack = usize::try_from(fuel).unwrap_or(usize::MAX).saturating_mul(STACK_PER_FUEL);
         let text = apart(&self.origin, stack, || self.run(context, inputs, fuel))?;
@@ -285,9 +285,7 @@ fn cut_open(mut text: String, last: &Option<String>, source: &str) -> Result<Str
     let shown = |last: &&String| source.contains("content") && text.contains(python::strip_spaces(last));
     last.as_ref().filter(shown).ok_or(Error::NothingToContinue)?;
     let at = text.rfind(OPEN_TAG.trim_end()).ok_or(Error::NothingToContinue)?;
-    let trimmed = !text[at..].starts_with(OPEN_TAG);
-    text.truncate(at);
-    if trimmed {
+    if !text.split_off(at).starts_with(OPEN_TAG) {
         let len = python::trim_end(&text).len();
         text.truncate(len);
     }

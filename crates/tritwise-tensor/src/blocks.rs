@@ -7,6 +7,10 @@
 //! A code is an integer of at most eight bits, so that the product, of at most 11 + 8 bits, is exact
 //! in f32. How the codes lie is all that an encoding has to say for itself. The same bytes serve as a
 //! table of reals and, where the codes are trits, as a ternary matrix.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "lengths were compared with the shape, and offsets in a block are constants"
+)]
 
 use half::f16;
 

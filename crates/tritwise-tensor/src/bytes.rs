@@ -85,6 +85,7 @@ impl SharedBytes {
 impl Deref for SharedBytes {
     type Target = [u8];
 
+    #[expect(clippy::indexing_slicing, reason = "`new` compared the range with the bytes, and `slice` with the range")]
     fn deref(&self) -> &[u8] {
         &self.storage.bytes()[self.range.clone()]
     }

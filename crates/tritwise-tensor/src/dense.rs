@@ -100,8 +100,8 @@ impl DenseEncoding {
     pub fn encode(self, values: &[f32], rows: usize, cols: usize) -> Result<Vec<u8>, TensorError> {
         let len = self.encoded_len(rows, cols)?;
         shape::check_count(rows, cols, values.len())?;
-        if let Some(index) = not_finite(values) {
-            return Err(TensorError::not_finite(index, cols, values[index]));
+        if let Some((index, value)) = not_finite(values) {
+            return Err(TensorError::not_finite(index, cols, value));
         }
         let mut bytes = vec![0; len];
         let refused = match self.layout() {
@@ -254,6 +254,7 @@ impl<'a> DenseMatrix<'a> {
     ///
     /// # Panics
     /// `row` is out of range or `out` has another length.
+    #[expect(clippy::indexing_slicing, reason = "the length was compared with the shape, and `row` with the rows")]
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         assert_eq!(out.len(), self.cols, "a row has {} columns", self.cols);

@@ -55,6 +55,7 @@ impl FloatKind {
             Self::F16 => {
                 // The slice conversion uses the CPU's instruction where there is one; value by value it does not.
                 let mut bits = [0; PIECE];
+                #[expect(clippy::indexing_slicing, reason = "chunks are of PIECE at most")]
                 for (out, bytes) in out.chunks_mut(PIECE).zip(bytes.chunks(2 * PIECE)) {
                     let bits = &mut bits[..out.len()];
                     for (bits, bytes) in bits.iter_mut().zip(bytes.as_chunks().0) {
@@ -100,6 +101,7 @@ impl FloatKind {
 
     /// Calls `visit` with the index of the first value of a piece and the piece, in order, until
     /// it returns something.
+    #[expect(clippy::indexing_slicing, reason = "chunks are of PIECE at most")]
     pub(crate) fn search<T>(self, bytes: &[u8], mut visit: impl FnMut(usize, &[f32]) -> Option<T>) -> Option<T> {
         let mut values = [0.0; PIECE];
         bytes.chunks(PIECE * self.size()).enumerate().find_map(|(i, bytes)| {
@@ -111,13 +113,13 @@ impl FloatKind {
 
     /// The first value that is NaN or infinite, with its index.
     pub(crate) fn first_not_finite(self, bytes: &[u8]) -> Option<(usize, f32)> {
-        self.search(bytes, |start, values| not_finite(values).map(|i| (start + i, values[i])))
+        self.search(bytes, |start, values| not_finite(values).map(|(i, value)| (start + i, value)))
     }
 }
 
-/// Index of the first value that is NaN or infinite.
-pub(crate) fn not_finite(values: &[f32]) -> Option<usize> {
+/// The first value that is NaN or infinite, with its index.
+pub(crate) fn not_finite(values: &[f32]) -> Option<(usize, f32)> {
     // Without the early exit the common case, nothing found, is a plain vector loop.
     let any = values.iter().fold(false, |any, v| any | !v.is_finite());
-    if any { values.iter().position(|v| !v.is_finite()) } else { None }
+    if any { values.iter().copied().enumerate().find(|(_, v)| !v.is_finite()) } else { None }
 }

@@ -178,8 +178,8 @@ impl TernaryEncoding {
         let len = self.encoded_len(rows, cols)?;
         shape::check_count(rows, cols, trits.len())?;
         scales.check(name, rows, cols)?;
-        if let Some(i) = trits.iter().position(|trit| !(-1..=1).contains(trit)) {
-            return Err(TensorError::Weight { row: i / cols, what: format!("{} is not -1, 0 or +1", trits[i]) });
+        if let Some((i, trit)) = trits.iter().enumerate().find(|(_, trit)| !(-1..=1).contains(*trit)) {
+            return Err(TensorError::Weight { row: i / cols, what: format!("{trit} is not -1, 0 or +1") });
         }
         if let (Self::Q1_0(_), Some(i)) = (self, trits.iter().position(|trit| *trit == 0)) {
             let what = format!("{name} has no code for 0, only for -1 and +1; choose another encoding");
@@ -382,6 +382,7 @@ impl<'a> TernaryMatrix<'a> {
     ///
     /// # Panics
     /// `row` is out of range or `out` has another length.
+    #[expect(clippy::indexing_slicing, reason = "the length was compared with the shape, and `row` with the rows")]
     pub fn read_row(&self, row: usize, out: &mut [i8]) {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         assert_eq!(out.len(), self.cols, "a row has {} columns", self.cols);

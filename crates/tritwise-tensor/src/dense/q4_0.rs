@@ -11,6 +11,10 @@
 //!
 //! Sources: `block_q4_0`, `quantize_row_q4_0_ref`, `dequantize_row_q4_0`; `block_iq4_nl` and
 //! `kvalues_iq4nl` in ggml.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "lengths were compared with the shape, and offsets in a block are constants"
+)]
 
 use half::f16;
 
@@ -22,7 +26,7 @@ pub(super) const IQ4_NL: Blocks = Blocks { weights: 32, bytes: 18, scale: 0, unp
 const VALUES: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 fn unpack_q4_0(codes: &[u8], out: &mut [i8]) {
-    unpack(codes, out, |code| code as i8 - 8);
+    unpack(codes, out, |code| code.cast_signed() - 8);
 }
 
 fn unpack_iq4_nl(codes: &[u8], out: &mut [i8]) {
@@ -47,6 +51,7 @@ pub(super) fn encode(values: &[f32; 32], block: &mut [u8; 18]) -> bool {
     let stored = f16::from_f32(d);
     // A scale that rounds to zero makes the weights zero whatever the codes; its reciprocal may be infinite.
     let factor = if stored.to_f32() == 0.0 { 0.0 } else { 1.0 / d };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates")]
     let code = |v: &f32| ((v * factor + 8.5) as u8).min(15);
     let (low, high) = values.split_at(16);
     for ((byte, low), high) in Q4_0.start(block, stored).iter_mut().zip(low).zip(high) {

@@ -32,6 +32,10 @@
 //! candidate of 15 steps it is 7.17 %, with 24 candidates from 13 to 17.6 steps 7.01 %.
 //!
 //! Source of the format: `block_q4_K`, `get_scale_min_k4` and `dequantize_row_q4_K` in ggml.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "lengths were compared with the shape, and offsets in a block are constants"
+)]
 
 use half::f16;
 
@@ -137,6 +141,7 @@ fn fit(sub: &[f32; SUB]) -> (f32, f32) {
 }
 
 /// The integer scale and offset near the ideal ones with the least error, and their codes.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "all are whole numbers, and clamped")]
 fn nearest(sub: &[f32; SUB], ideal: (f32, f32), d: f32, e: f32) -> (u8, u8, [u8; SUB]) {
     let around = |ideal: f32, unit: f32| {
         // An f16 that is zero leaves the choice without meaning.
@@ -167,6 +172,7 @@ fn quantize(sub: &[f32; SUB], scale: f32, offset: f32) -> [f32; SUB] {
 
 /// The scale and offset that minimise Σ (scale · q - offset - v)², with an offset that is not negative.
 fn least_squares(sub: &[f32; SUB], codes: &[f32; SUB]) -> (f32, f32) {
+    #[expect(clippy::cast_precision_loss, reason = "it is 32")]
     let n = SUB as f32;
     let (q, v) = (sum(codes.iter().copied()), sum(sub.iter().copied()));
     let qq = sum(codes.iter().map(|q| q * q));

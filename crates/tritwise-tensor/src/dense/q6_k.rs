@@ -29,6 +29,10 @@
 //! candidate -32 it is 1.79 %, with thirteen half steps from -34 to -28 1.66 %.
 //!
 //! Source of the format: `block_q6_K` and `dequantize_row_q6_K` in ggml.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "lengths were compared with the shape, and offsets in a block are constants"
+)]
 
 use half::f16;
 
@@ -119,6 +123,7 @@ fn fit(sub: &[f32; SUB]) -> f32 {
 }
 
 /// The integer scale near `ideal / d` with the least error, and its codes (0 to 63).
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "all are whole numbers, and clamped")]
 fn nearest(sub: &[f32; SUB], ideal: f32, d: f32) -> (i8, [u8; SUB]) {
     let centre = (ideal / d).round();
     let mut best = (f32::INFINITY, 0.0, [0.0; SUB]);

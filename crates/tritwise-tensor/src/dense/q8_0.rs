@@ -23,6 +23,7 @@ fn unpack(codes: &[u8], out: &mut [i8]) {
 ///
 /// The largest magnitude becomes ±127. As in ggml, codes are computed with the scale before it
 /// is rounded to f16, and round half away from zero.
+#[expect(clippy::cast_possible_truncation, reason = "at most 127 in magnitude, and the cast saturates")]
 pub(super) fn encode(values: &[f32; 32], block: &mut [u8; 34]) -> bool {
     let d = values.iter().fold(0.0_f32, |max, v| max.max(v.abs())) / 127.0;
     let stored = f16::from_f32(d);

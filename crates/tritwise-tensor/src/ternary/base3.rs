@@ -16,6 +16,10 @@
 //! set at hand. This one is for a model that fits memory once and not twice: it is computed with
 //! where it lies, in the pages of the file. That is why a tensor is a multiple of 64 bytes, and why
 //! its file has `general.alignment = 64`.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "lengths were compared with the shape, and offsets in a block are constants"
+)]
 
 use super::Scales;
 use crate::TensorError;
@@ -65,9 +69,10 @@ pub(super) fn read_row(bytes: &[u8], row: usize, out: &mut [i8]) {
 
 pub(super) fn encode(trits: &[i8], rows: usize, cols: usize, scale: f32) -> Vec<u8> {
     let per_panel = cols.div_ceil(COLS);
-    let mut bytes = vec![0; (rows.div_ceil(ROWS) * per_panel + 1) * LINE];
-    let (lines, _) = bytes.as_chunks_mut::<LINE>();
-    let (tail, lines) = lines.split_last_mut().expect("one for the scale at least");
+    let codes = rows.div_ceil(ROWS) * per_panel * LINE;
+    let mut bytes = vec![0; codes + LINE];
+    let (lines, tail) = bytes.split_at_mut(codes);
+    let (lines, _) = lines.as_chunks_mut::<LINE>();
     // The bytes of five rows, which lie 64 apart in the lines; a byte of nothing but zeros is 121.
     let mut row = vec![0; per_panel * COLS];
     for (panel, lines) in lines.chunks_exact_mut(per_panel).enumerate() {
@@ -91,6 +96,7 @@ pub(super) fn encode(trits: &[i8], rows: usize, cols: usize, scale: f32) -> Vec<
 }
 
 /// `TRITS[k][byte]`: the trit in digit `k`. (Bytes beyond 242, which are refused, have digits here too.)
+#[expect(clippy::cast_possible_truncation, reason = "a digit is below 3")]
 static TRITS: [[i8; 256]; 5] = {
     let mut trits = [[0; 256]; 5];
     let (mut k, mut power) = (0, 1);

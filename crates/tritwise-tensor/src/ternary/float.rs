@@ -13,6 +13,10 @@
 //! weights is off by more than the threshold forgives. The scale is `m` itself, as bitnet.cpp's
 //! converters store it; transformers' `1 / (1 / m)` differs from it by at most one unit in the last
 //! place.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "lengths were compared with the shape, and offsets in a block are constants"
+)]
 
 use super::Ternarize;
 use super::scales::{Scales, check_range};
@@ -88,12 +92,14 @@ fn absmean(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<f32, TensorErro
                 *sum += f64::from(value.abs());
             }
         }
-        not_finite(values).map(|i| (start + i, values[i]))
+        not_finite(values).map(|(i, value)| (start + i, value))
     });
     if let Some((index, value)) = found {
         return Err(TensorError::not_finite(index, cols, value));
     }
+    #[expect(clippy::cast_precision_loss, reason = "no matrix has 2⁵³ weights")]
     let mean = sums.iter().sum::<f64>() / (bytes.len() / kind.size()) as f64;
+    #[expect(clippy::cast_possible_truncation, reason = "the mean of f32 is within their range")]
     Ok((mean as f32).max(MEAN_FLOOR))
 }
 
@@ -101,14 +107,14 @@ fn absmean(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<f32, TensorErro
 ///
 /// Almost every matrix has one, or is not ternary at all, which its first weights show.
 fn one_magnitude(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<Option<f32>, TensorError> {
-    let first = kind
-        .search(bytes, |start, values| values.iter().position(|&value| value != 0.0).map(|i| (start + i, values[i])));
+    let not_zero = |values: &[f32]| values.iter().copied().enumerate().find(|(_, value)| *value != 0.0);
+    let first = kind.search(bytes, |start, values| not_zero(values).map(|(i, value)| (start + i, value)));
     let Some((index, value)) = first else { return Ok(Some(0.0)) };
     if !value.is_finite() {
         return Err(TensorError::not_finite(index, cols, value));
     }
     let scale = value.abs();
-    match kind.search(bytes, |start, values| other_magnitude(values, scale).map(|i| (start + i, values[i]))) {
+    match kind.search(bytes, |start, values| other_magnitude(values, scale).map(|(i, value)| (start + i, value))) {
         None => Ok(Some(scale)),
         Some((_, value)) if value.is_finite() => Ok(None),
         Some((index, value)) => Err(TensorError::not_finite(index, cols, value)),
@@ -122,17 +128,16 @@ fn magnitudes(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<Scales, Tens
     let mut scales = Vec::with_capacity(bytes.len() / (block * kind.size()));
     for (i, bytes) in bytes.chunks_exact(block * kind.size()).enumerate() {
         kind.read(bytes, &mut values);
-        if let Some(at) = not_finite(&values) {
-            return Err(TensorError::not_finite(i * block + at, cols, values[at]));
+        if let Some((at, value)) = not_finite(&values) {
+            return Err(TensorError::not_finite(i * block + at, cols, value));
         }
         let scale = values.iter().find(|value| **value != 0.0).map_or(0.0, |value| value.abs());
-        if let Some(at) = other_magnitude(&values, scale) {
+        if let Some((at, value)) = other_magnitude(&values, scale) {
             return Err(TensorError::Weight {
                 row: (i * block + at) / cols,
                 what: format!(
-                    "{} beside ±{scale}; these weights are not ternary with one scale for the matrix, a row, or a group \
-                     of {GROUP} columns or a multiple of it",
-                    values[at]
+                    "{value} beside ±{scale}; these weights are not ternary with one scale for the matrix, a row, or a group \
+                     of {GROUP} columns or a multiple of it"
                 ),
             });
         }
@@ -142,9 +147,9 @@ fn magnitudes(kind: FloatKind, cols: usize, bytes: &[u8]) -> Result<Scales, Tens
 }
 
 /// The first of `values` that is not `scale`, its negative, or zero.
-fn other_magnitude(values: &[f32], scale: f32) -> Option<usize> {
+fn other_magnitude(values: &[f32], scale: f32) -> Option<(usize, f32)> {
     let differs = |value: f32| (value != 0.0) & (value.abs() != scale);
     // Without the early exit the common case, nothing found, is a plain vector loop.
     let any = values.iter().fold(false, |any, &value| any | differs(value));
-    if any { values.iter().position(|&value| differs(value)) } else { None }
+    if any { values.iter().copied().enumerate().find(|(_, value)| differs(*value)) } else { None }
 }

@@ -14,6 +14,10 @@
 //!
 //! Source: `pack_weights` and `unpack_weights` in transformers, `integrations/bitnet.py`. (The example
 //! in the latter's documentation shows another order than its code has; files follow the code.)
+#![expect(
+    clippy::indexing_slicing,
+    reason = "lengths were compared with the shape, and offsets in a block are constants"
+)]
 
 use super::two_bit;
 use crate::TensorError;
@@ -32,6 +36,7 @@ pub(super) fn validate(rows: usize, cols: usize, bytes: &[u8]) -> Result<(), Ten
 
 pub(super) fn read_row(rows: usize, bytes: &[u8], row: usize, out: &mut [i8]) {
     let (cols, quarter) = (out.len(), rows / 4);
+    #[expect(clippy::cast_possible_truncation, reason = "the quarter of the rows is below 4")]
     two_bit::unpack(&bytes[row % quarter * cols..][..cols], (row / quarter) as u32 * 2, out);
 }
 

@@ -21,6 +21,10 @@
 //!
 //! Sources: `quantize_i2_s` and `dequantize_row_i2_s` of microsoft/BitNet (`src/ggml-bitnet-mad.cpp`)
 //! and its forks of llama.cpp, `transform_to_i2` of its converters.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "lengths were compared with the shape, and offsets in a block are constants"
+)]
 
 use super::{Scales, two_bit};
 use crate::TensorError;

@@ -20,6 +20,10 @@
 //!
 //! Source: `quantize_row_iq1_bn_ref`, `quantize_row_iq2_bn_ref`, `quantize_iq2_bn_r4` and the
 //! corresponding `dequantize` functions in ik_llama.cpp, `ggml/src/iqk/iqk_quantize.cpp`.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "lengths were compared with the shape, and offsets in a block are constants"
+)]
 
 use half::f16;
 
@@ -184,6 +188,7 @@ fn pack_one(trits: &[i8; BLOCK], codes: &mut [u8]) {
 }
 
 /// The trits of each byte, those of the least significant digit first.
+#[expect(clippy::cast_possible_truncation, reason = "a digit is below 3")]
 static DIGITS: [[i8; 5]; 256] = {
     let mut digits = [[0; 5]; 256];
     let mut byte = 0;

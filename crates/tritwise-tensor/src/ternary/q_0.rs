@@ -70,7 +70,7 @@ impl Group {
 fn unpack_q1_0(codes: &[u8], out: &mut [i8]) {
     for (out, byte) in out.as_chunks_mut::<8>().0.iter_mut().zip(codes) {
         for (bit, out) in out.iter_mut().enumerate() {
-            *out = (byte >> bit & 1) as i8 * 2 - 1;
+            *out = (byte >> bit & 1).cast_signed() * 2 - 1;
         }
     }
 }
@@ -85,7 +85,7 @@ pub(super) fn pack_q1_0(trits: &[i8], codes: &mut [u8]) {
 fn unpack_q2_0(codes: &[u8], out: &mut [i8]) {
     for (out, byte) in out.as_chunks_mut::<4>().0.iter_mut().zip(codes) {
         for (field, out) in out.iter_mut().enumerate() {
-            *out = (byte >> (2 * field) & 3) as i8 - 1;
+            *out = (byte >> (2 * field) & 3).cast_signed() - 1;
         }
     }
 }

@@ -104,7 +104,7 @@ fn largest_nibble(bytes: &[u8]) -> u8 {
 const MOST_PAIR: u8 = 8;
 
 fn pair(number: u8) -> [i8; 2] {
-    [(number / 3) as i8 - 1, (number % 3) as i8 - 1]
+    [(number / 3).cast_signed() - 1, (number % 3).cast_signed() - 1]
 }
 
 fn pair_number(trits: [i8; 2]) -> u8 {

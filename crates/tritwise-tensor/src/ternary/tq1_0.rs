@@ -26,6 +26,10 @@
 //!
 //! Sources: `block_tq1_0`, `quantize_row_tq1_0_ref` and `dequantize_row_tq1_0` in ggml; `block_ptq1_0`
 //! in PrismML's fork of llama.cpp.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "lengths were compared with the shape, and offsets in a block are constants"
+)]
 
 use crate::blocks::Blocks;
 
@@ -59,12 +63,13 @@ pub(super) fn pack_ptq1_0(trits: &[i8], codes: &mut [u8]) {
 /// Writes the digits of `P` bytes to as many runs of `P` as `out` has.
 #[inline(always)]
 fn unpack<const P: usize>(bytes: &[u8], out: &mut [i8]) {
-    let mut fractions: [u8; P] = bytes.try_into().expect("the caller cuts P bytes");
+    let mut fractions = [0; P];
+    fractions.copy_from_slice(bytes);
     for run in out.as_chunks_mut::<P>().0 {
         for (out, fraction) in run.iter_mut().zip(&mut fractions) {
             // (3 · fraction) >> 8 as two comparisons, which stay in byte lanes.
             let digit = u8::from(*fraction >= 86) + u8::from(*fraction >= 171);
-            *out = digit.wrapping_sub(1) as i8;
+            *out = digit.wrapping_sub(1).cast_signed();
             *fraction = fraction.wrapping_mul(3);
         }
     }
@@ -85,6 +90,7 @@ fn pack<const P: usize>(trits: &[i8], bytes: &mut [u8]) {
 }
 
 /// The number `v`, of five ternary digits, as a fraction of 256.
+#[expect(clippy::cast_possible_truncation, reason = "v is below 243")]
 pub(super) fn fraction(v: u32) -> u8 {
     (256 * v).div_ceil(243) as u8
 }

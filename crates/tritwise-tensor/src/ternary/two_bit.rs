@@ -18,12 +18,16 @@
 //! byte j of block b:   bits 7..6    5..4     3..2     1..0
 //! weight 4Pb + …           j       j + P    j + 2P   j + 3P
 //! ```
+#![expect(
+    clippy::indexing_slicing,
+    reason = "lengths were compared with the shape, and offsets in a block are constants"
+)]
 
 /// `out[i]` becomes the trit in the field at bit `shift` of `bytes[i]`.
 #[inline(always)]
 pub(super) fn unpack(bytes: &[u8], shift: u32, out: &mut [i8]) {
     for (out, byte) in out.iter_mut().zip(bytes) {
-        *out = ((byte >> shift) & 3).wrapping_sub(1) as i8;
+        *out = ((byte >> shift) & 3).wrapping_sub(1).cast_signed();
     }
 }
 
@@ -54,6 +58,7 @@ pub(super) fn unpack_planes<const P: usize>(bytes: &[u8], start: usize, mut out:
             // A row that starts or ends inside a block: one run.
             let (plane, j) = (within / P, within % P);
             let len = (P - j).min(out.len());
+            #[expect(clippy::cast_possible_truncation, reason = "there are four planes")]
             unpack(&bytes[block * P + j..][..len], 6 - 2 * plane as u32, &mut out[..len]);
             len
         };

@@ -9,6 +9,10 @@
 //! ```
 //!
 //! Tiles of columns lie within tiles of rows.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "lengths were compared with the shape, and offsets in a block are constants"
+)]
 
 use super::{MOST_PAIR, Tile, broken_tile, damaged, largest_nibble, pair, pair_number};
 use crate::TensorError;

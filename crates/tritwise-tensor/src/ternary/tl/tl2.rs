@@ -12,6 +12,10 @@
 //! 32 bytes are of rows   0..8, 16..24, 8..16, 24..32
 //! sign of triple k < 8 of row r < 32:   word r % 16, bit 15 - 2k - r / 16; set where the triple is negative
 //! ```
+#![expect(
+    clippy::indexing_slicing,
+    reason = "lengths were compared with the shape, and offsets in a block are constants"
+)]
 
 use super::{MOST_PAIR, Tile, broken_tile, damaged, largest_nibble, pair, pair_number};
 use crate::TensorError;
@@ -186,7 +190,7 @@ static TRIPLE: [[i8; 3]; 16] = {
     let mut number = 0;
     while number <= MOST_TRIPLE {
         // The digits of number + 13, which is not negative, are the trits plus one.
-        let digits = number as i8 + 13;
+        let digits = number.cast_signed() + 13;
         triples[number as usize] = [digits / 9 - 1, digits / 3 % 3 - 1, digits % 3 - 1];
         number += 1;
     }

@@ -468,8 +468,7 @@ mod tests {
     }
 }
 
-/// The protocol under every order of events, by `RUSTFLAGS="--cfg loom" cargo test
-/// --release -p tritwise-kernels --lib model`.
+/// The protocol under every order of events: `tools/ci/loom.sh`.
 #[cfg(all(test, loom))]
 mod model {
     use super::*;

@@ -162,7 +162,7 @@ fn max_code(layout: Layout) -> u8 {
 }
 
 fn cases(layout: Layout) -> impl Strategy<Value = Case> {
-    let (most, tokens) = if cfg!(miri) { (40, 4) } else { (200, 30) };
+    let (most, tokens) = if cfg!(miri) { (40_usize, 4_usize) } else { (200, 30) };
     let shape = (1..most, 1..most, 1..tokens, 0..=max_code(layout), 0..20usize, 0..4usize);
     shape.prop_flat_map(move |(rows, cols, tokens, padding, gap, offset)| {
         let codes = prop::collection::vec(0..=2u8, rows * cols);

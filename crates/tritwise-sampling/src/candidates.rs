@@ -108,9 +108,16 @@ impl Candidates {
         self.items.iter().position(|candidate| candidate.id == id)
     }
 
+    /// The candidate `id`, to be rescaled, if it is still in the running; otherwise as [`as_mut_slice`](Self::as_mut_slice).
+    pub fn find_mut(&mut self, id: u32) -> Option<&mut Candidate> {
+        let index = self.find(id)?;
+        self.as_mut_slice().get_mut(index)
+    }
+
     /// Puts the best `n` in front, best first, and returns them (all of them when there are fewer).
     ///
     /// The rest stays behind in no particular order. Asking again for more costs only the difference.
+    #[expect(clippy::indexing_slicing, reason = "`ranked` is never more than there are, nor is `n` here")]
     pub fn rank(&mut self, n: usize) -> &[Candidate] {
         let n = n.min(self.items.len());
         if n > self.ranked {
@@ -127,6 +134,7 @@ impl Candidates {
     }
 
     /// Keeps the best `n` and drops the rest.
+    #[expect(clippy::indexing_slicing, reason = "`ranked` is never more than there are")]
     pub fn keep_best(&mut self, n: usize) {
         if n >= self.items.len() {
             return;

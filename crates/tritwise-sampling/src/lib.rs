@@ -10,6 +10,23 @@
 //! a function of the logits, the accepted tokens and the seed alone: no
 //! platform, thread or library version has a say (see [`Sampler`]).
 #![forbid(unsafe_code)]
+// No input panics this library, and no number loses its value unnoticed: exceptions give their reasons.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss
+    )
+)]
 
 mod candidates;
 mod error;

@@ -48,8 +48,8 @@ impl Logprobs {
         };
         let log_total = libm::log(total(self.candidates.as_slice(), best));
         let logprob = move |logit: f32| log_weight(logit, best) - log_total;
-        let index = self.candidates.find(id).ok_or(Error::OutOfVocabulary { id, vocab: logits.len() })?;
-        let of_id = logprob(self.candidates.as_slice()[index].logit);
+        let found = self.candidates.find(id).and_then(|index| self.candidates.as_slice().get(index));
+        let of_id = logprob(found.ok_or(Error::OutOfVocabulary { id, vocab: logits.len() })?.logit);
         let ranked = self.candidates.rank(n).iter().map(move |candidate| (candidate.id, logprob(candidate.logit)));
         Ok((of_id, ranked))
     }

@@ -124,7 +124,7 @@ impl Params {
     pub fn chain(&self) -> Result<Chain, Error> {
         let mut stages: Vec<(Step, Box<dyn Stage>)> = Vec::new();
         for (i, &step) in self.order.iter().enumerate() {
-            if self.order[..i].contains(&step) {
+            if self.order.iter().take(i).any(|before| *before == step) {
                 return Err(Error::RepeatedStep { step });
             }
             if step == Step::Temperature && self.temperature == 0.0 {

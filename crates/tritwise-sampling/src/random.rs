@@ -25,6 +25,7 @@ impl Random {
     }
 
     /// A number in `[0, 1)`: the upper 53 bits of the next `u64`.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are what an f64 holds")]
     pub fn unit(&mut self) -> f64 {
         (self.0.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
     }

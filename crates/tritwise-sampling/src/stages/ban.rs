@@ -21,8 +21,8 @@ impl Stage for Ban {
     fn apply(&mut self, candidates: &mut Candidates, _history: &[u32], _random: &mut Random) {
         for &id in &self.ids {
             // Not `retain`: that would go through a whole vocabulary for a token or two.
-            if let Some(index) = candidates.find(id) {
-                candidates.as_mut_slice()[index].logit = f32::NEG_INFINITY;
+            if let Some(candidate) = candidates.find_mut(id) {
+                candidate.logit = f32::NEG_INFINITY;
             }
         }
     }

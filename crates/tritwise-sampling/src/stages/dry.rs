@@ -1,7 +1,7 @@
 use std::ops::Range;
 
 use super::saturate;
-use crate::{Candidates, Effect, Error, Random, Stage};
+use crate::{Candidate, Candidates, Effect, Error, Random, Stage};
 
 /// Makes a token less likely that would go on repeating what was said before
 /// ("don't repeat yourself"; p-e-w, text-generation-webui pull request 5637).
@@ -68,7 +68,7 @@ impl Dry {
     /// How many tokens follow the last breaker in `history`.
     fn after_breaker(&self, history: &[u32]) -> usize {
         let ends_here = |end: &usize| {
-            let before = &history[..*end];
+            let before = history.get(..*end).unwrap_or_default();
             let single = before.last().is_some_and(|id| self.is_breaker(*id));
             single || self.sequences.iter().any(|breaker| before.ends_with(breaker))
         };
@@ -86,14 +86,15 @@ impl Dry {
         if self.multiplier == 0.0 {
             return;
         }
-        let history = &history[history.len().saturating_sub(self.window)..];
+        let history = history.get(history.len().saturating_sub(self.window)..).unwrap_or_default();
         let longest = self.after_breaker(history);
         if longest < self.allowed {
             return;
         }
         match_ends(history, &mut self.matches);
-        for (back, &matching) in self.matches.iter().enumerate().skip(1) {
-            let (length, next) = (matching.min(longest), history[history.len() - back]);
+        // What followed the stretch that ends `back` tokens before the end.
+        for (&matching, &next) in self.matches.iter().skip(1).zip(history.iter().rev()) {
+            let length = matching.min(longest);
             if length >= self.allowed && !self.is_breaker(next) {
                 self.repeats.push((next, length));
             }
@@ -111,10 +112,12 @@ impl Stage for Dry {
     fn apply(&mut self, candidates: &mut Candidates, history: &[u32], _random: &mut Random) {
         self.find_repeats(history);
         for &(id, length) in &self.repeats {
-            if let Some(index) = candidates.find(id) {
+            if let Some(Candidate { logit, .. }) = candidates.find_mut(id) {
+                #[expect(clippy::cast_precision_loss, reason = "a history is far below 2⁵³ tokens")]
                 let penalty = self.multiplier * libm::pow(self.base, (length - self.allowed) as f64);
-                let logit = &mut candidates.as_mut_slice()[index].logit;
-                *logit = saturate(*logit, (f64::from(*logit) - penalty) as f32);
+                #[expect(clippy::cast_possible_truncation, reason = "rounded to f32, as logits are")]
+                let penalized = (f64::from(*logit) - penalty) as f32;
+                *logit = saturate(*logit, penalized);
             }
         }
     }
@@ -134,6 +137,7 @@ impl Stage for Dry {
 ///
 /// The Z function of the reversed history (Gusfield, Algorithms on Strings, 1997, section 1.3): linear, since
 /// a stretch that was compared once tells the matches within it.
+#[expect(clippy::indexing_slicing, reason = "there is a match for each token, and `back` + `matching` is below `len`")]
 fn match_ends(history: &[u32], matches: &mut Vec<usize>) {
     let len = history.len();
     let from_end = |i: usize| history[len - 1 - i];

@@ -56,7 +56,9 @@ impl Stage for DynamicTemperature {
         }
         let (_, entropy) = entropy(items, best.logit);
         // Rounding may leave the entropy a little outside of what it can be.
+        #[expect(clippy::cast_precision_loss, reason = "there are at most 2³² candidates")]
         let share = (entropy / libm::log(possible as f64)).clamp(0.0, 1.0);
+        #[expect(clippy::cast_possible_truncation, reason = "rounded to f32, as logits are")]
         let t = (self.low + (self.high - self.low) * libm::pow(share, self.exponent)) as f32;
         for candidate in candidates.as_mut_slice() {
             candidate.logit = saturate(candidate.logit, candidate.logit / t);

@@ -1,5 +1,5 @@
 use super::saturate;
-use crate::{Candidates, Effect, Error, Random, Stage};
+use crate::{Candidate, Candidates, Effect, Error, Random, Stage};
 
 /// Adds a number to the logits of single tokens (`logit_bias` of OpenAI's API).
 ///
@@ -34,8 +34,7 @@ impl Stage for LogitBias {
 
     fn apply(&mut self, candidates: &mut Candidates, _history: &[u32], _random: &mut Random) {
         for &(id, bias) in &self.biases {
-            if let Some(index) = candidates.find(id) {
-                let logit = &mut candidates.as_mut_slice()[index].logit;
+            if let Some(Candidate { logit, .. }) = candidates.find_mut(id) {
                 *logit = saturate(*logit, *logit + bias);
             }
         }

@@ -64,8 +64,9 @@ impl Stage for Mirostat {
     }
 
     fn accept(&mut self, id: u32) {
-        if let Ok(index) = self.kept.binary_search_by_key(&id, |(id, _)| *id) {
-            self.mu -= self.eta * (self.kept[index].1 - self.tau);
+        let index = self.kept.binary_search_by_key(&id, |(id, _)| *id);
+        if let Some((_, surprise)) = index.ok().and_then(|index| self.kept.get(index)) {
+            self.mu -= self.eta * (surprise - self.tau);
         }
         self.kept.clear();
     }

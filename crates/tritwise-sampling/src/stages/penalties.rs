@@ -1,5 +1,5 @@
 use super::saturate;
-use crate::{Candidates, Effect, Error, Random, Stage};
+use crate::{Candidate, Candidates, Effect, Error, Random, Stage};
 
 /// Makes tokens of the recent past less likely: repetition, frequency and presence penalties.
 ///
@@ -53,7 +53,7 @@ impl Penalties {
     fn recent<'a>(&self, history: &'a [u32]) -> &'a [u32] {
         let neutral = self.repetition == 1.0 && self.frequency == 0.0 && self.presence == 0.0;
         let window = if neutral { 0 } else { self.window };
-        &history[history.len().saturating_sub(window)..]
+        history.get(history.len().saturating_sub(window)..).unwrap_or_default()
     }
 }
 
@@ -68,10 +68,10 @@ impl Stage for Penalties {
         self.seen.extend_from_slice(recent);
         self.seen.sort_unstable();
         for same in self.seen.chunk_by(|a, b| a == b) {
-            if let Some(index) = candidates.find(same[0]) {
-                let logit = &mut candidates.as_mut_slice()[index].logit;
+            if let Some(Candidate { logit, .. }) = same.first().and_then(|id| candidates.find_mut(*id)) {
                 let scaled = if *logit > 0.0 { *logit / self.repetition } else { *logit * self.repetition };
                 let scaled = saturate(*logit, scaled);
+                #[expect(clippy::cast_precision_loss, reason = "the penalty is f32 and rounds as well")]
                 let taken = same.len() as f32 * self.frequency + self.presence;
                 *logit = saturate(scaled, scaled - taken);
             }

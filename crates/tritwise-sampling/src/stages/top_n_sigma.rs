@@ -43,6 +43,7 @@ impl Stage for TopNSigma {
         }
         let items = candidates.order_by_id();
         let possible = || items.iter().map(|candidate| f64::from(candidate.logit)).filter(|x| *x > f64::NEG_INFINITY);
+        #[expect(clippy::cast_precision_loss, reason = "there are at most 2³² candidates")]
         let count = possible().count() as f64;
         let mean = possible().sum::<f64>() / count;
         let variance = possible().map(|x| (x - mean) * (x - mean)).sum::<f64>() / count;

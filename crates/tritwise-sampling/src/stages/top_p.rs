@@ -42,7 +42,7 @@ impl Stage for TopP {
         let mut seen = 0;
         let mut ranked = FIRST_LOOK;
         while seen < candidates.len() {
-            for candidate in &candidates.rank(ranked)[seen..] {
+            for candidate in candidates.rank(ranked).iter().skip(seen) {
                 mass += weight(candidate.logit, best.logit);
                 seen += 1;
                 if mass >= wanted {

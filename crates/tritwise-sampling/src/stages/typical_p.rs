@@ -65,6 +65,7 @@ impl Stage for TypicalP {
 /// The most typical candidates, in order, until their weights sum to `wanted`.
 ///
 /// Sorts a few, then eight times as many, instead of a vocabulary for a few dozen.
+#[expect(clippy::indexing_slicing, reason = "`seen` and `end` are at most as many as there are")]
 fn shortest_head(all: &mut [(f64, Candidate)], best: f32, wanted: f64) -> &[(f64, Candidate)] {
     let (mut mass, mut seen, mut look) = (0.0, 0, FIRST_LOOK);
     while seen < all.len() {

@@ -117,6 +117,7 @@ impl<B: Backend> Model<B> {
     /// make them. No sequence has then been changed.
     pub fn forward<'w>(&self, workspace: &'w mut Workspace<B>, batch: &mut [Turn<'_, B>]) -> Result<Logits<'w>, Error> {
         let logits = self.forward_unless(workspace, batch, &|| false)?;
+        #[expect(clippy::expect_used, reason = "there are none only if `stop` said so")]
         Ok(logits.expect("nothing stops it"))
     }
 
@@ -193,6 +194,10 @@ impl<B: Backend> Model<B> {
 
     /// The wanted rows of logits. Those of which all logits are wanted share one pass over the head with
     /// their neighbours, and so do those of which few are.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "`wanted` and `logits` have a row for each of `rows`; runs are TOGETHER long"
+    )]
     fn logits(&self, workspace: &mut Workspace<B>, batch: &[Turn<'_, B>]) -> HeadReads {
         let Workspace { x, wanted, logits, .. } = workspace;
         let vocab = self.config.vocab;

@@ -184,7 +184,7 @@ impl<B: Backend> Model<B> {
     /// The rotary angles of layer `index`, and how many positions it sees.
     pub(crate) fn view(&self, index: usize) -> (&B::Rotary, usize) {
         match (&self.config.window, &self.window_rotary) {
-            (Some(window), Some(rotary)) if window.layers[index] => (rotary, window.width),
+            (Some(window), Some(rotary)) if window.layers.get(index) == Some(&true) => (rotary, window.width),
             _ => (&self.rotary, usize::MAX),
         }
     }
@@ -212,8 +212,10 @@ impl<B: Backend> Layer<B> {
             let weight = checkpoint.vector(TensorId::Layer(index, tensor), len)?;
             Ok(Some(backend.norm(&weight, eps_of(tensor))))
         };
+        #[expect(clippy::expect_used, reason = "`shape` is asked for norms that the configuration has")]
         let every_norm = |tensor| Ok::<_, Error>(norm(tensor)?.expect("every block has it"));
         let matrix = |tensor: LayerTensor| -> Result<B::Matrix, Error> {
+            #[expect(clippy::unreachable, reason = "only linear layers are asked for, below")]
             let Some(LayerShape::Linear(rows, cols)) = tensor.shape(config) else {
                 unreachable!("{tensor:?} is linear")
             };

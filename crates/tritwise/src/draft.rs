@@ -60,7 +60,7 @@ impl Draft for PromptLookup {
     fn draft(&mut self, text: &[u32], most: usize, guesses: &mut Vec<u32>) -> Result<(), Error> {
         // How many tokens before `end` are those at the text's end.
         let alike = |end: usize| {
-            let pairs = text[..end].iter().rev().zip(text.iter().rev());
+            let pairs = text.iter().take(end).rev().zip(text.iter().rev());
             pairs.take(LONGEST).take_while(|(old, new)| old == new).count()
         };
         // The latest of the longest.
@@ -71,8 +71,7 @@ impl Draft for PromptLookup {
             });
         if let Some((_, end)) = best {
             // Beyond the text's end a repetition repeats itself.
-            let period = text.len() - end;
-            guesses.extend((0..most.min(self.next)).map(|i| text[end + i % period]));
+            guesses.extend(text.iter().skip(end).cycle().take(most.min(self.next)));
         }
         Ok(())
     }

@@ -72,6 +72,7 @@ impl Model {
                 let count = text.pending().min(room);
                 room -= count;
                 counts.push(count);
+                #[expect(clippy::indexing_slicing, reason = "`count` are pending")]
                 let tokens = &text.tokens[text.sequence.len()..][..count];
                 let wanted = if pooling == Pooling::Last { Wanted::Last } else { Wanted::All };
                 turns.push(Turn { sequence: &mut text.sequence, tokens, wanted });
@@ -126,6 +127,7 @@ impl Text {
     fn embedding(self) -> Vec<f32> {
         let length = self.pooled.iter().map(|x| x * x).sum::<f64>().sqrt();
         let factor = if length > 0.0 { 1.0 / length } else { 1.0 };
+        #[expect(clippy::cast_possible_truncation, reason = "embeddings are f32")]
         self.pooled.iter().map(|x| (x * factor) as f32).collect()
     }
 }

@@ -75,6 +75,10 @@ impl Checkpoint for Observed<'_> {
         self.checkpoint.config()
     }
 
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a matrix has as many scales as it has rows, or groups of columns in them"
+    )]
     fn ternary(&self, id: TensorId, rows: usize, cols: usize) -> Result<TernaryMatrix<'_>, CheckpointError> {
         let matrix = self.checkpoint.ternary(id, rows, cols)?;
         let mut sha = shape(rows, cols);

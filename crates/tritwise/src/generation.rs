@@ -234,6 +234,7 @@ impl Summary {
     }
 
     /// Tokens that a run of the model made, on average.
+    #[expect(clippy::cast_precision_loss, reason = "counts of tokens are far below 2⁵³")]
     pub fn tokens_per_step(&self) -> f64 {
         self.tokens as f64 / self.steps.max(1) as f64
     }
@@ -244,6 +245,7 @@ impl Summary {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "counts of tokens are far below 2⁵³")]
 fn rate(count: usize, time: Duration) -> f64 {
     if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
 }

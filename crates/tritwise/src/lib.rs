@@ -31,6 +31,23 @@
 //! Everything is synchronous; a host with an event loop runs it on a thread of
 //! its own. The crates underneath can be used alone and are re-exported here.
 #![forbid(unsafe_code)]
+// No input panics this library, and no number loses its value unnoticed: exceptions give their reasons.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss
+    )
+)]
 
 mod batch;
 mod cancel;

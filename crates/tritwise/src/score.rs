@@ -19,11 +19,13 @@ impl Model {
         let mut sequence = network.sequence(tokens.len());
         let mut workspace = network.workspace();
         let mut scores = Vec::new();
-        let given = &tokens[..tokens.len().saturating_sub(1)];
-        for (chunk, first) in given.chunks(CHUNK).zip((1..).step_by(CHUNK)) {
+        // Each token but the last has a next one.
+        let next = tokens.get(1..).unwrap_or_default();
+        for (chunk, next) in tokens.chunks(CHUNK).zip(next.chunks(CHUNK)) {
+            let chunk = chunk.get(..next.len()).unwrap_or(chunk);
             let turn = Turn { sequence: &mut sequence, tokens: chunk, wanted: Wanted::All };
             let logits = network.forward(&mut workspace, &mut [turn])?;
-            for (row, &next) in logits.rows().zip(&tokens[first..]) {
+            for (row, &next) in logits.rows().zip(next) {
                 scores.push(-logprob(row, next)?);
             }
         }

@@ -142,7 +142,7 @@ impl Session {
         }
         let common = self.tokens.iter().zip(tokens).take_while(|(old, new)| old == new).count();
         self.truncate(common);
-        self.tokens.extend_from_slice(&tokens[common..]);
+        self.tokens.extend(tokens.iter().skip(common));
         Ok(self.sequence.len())
     }
 
@@ -226,6 +226,7 @@ impl Session {
     /// # Errors
     /// The session is empty.
     pub fn logits(&mut self) -> Result<&[f32], Error> {
+        #[expect(clippy::expect_used, reason = "there are none only if it was cancelled")]
         Ok(self.next_logits(Wanted::Last, &Cancel::new())?.expect("nothing cancels it"))
     }
 
@@ -238,6 +239,7 @@ impl Session {
 
     /// The same as if `ahead` followed the text, of which it does not become part; but it stays
     /// evaluated until [`keep_evaluated`](Self::keep_evaluated) says how much of it came true.
+    #[expect(clippy::indexing_slicing, reason = "what is evaluated are tokens of the text, and the rest is pending")]
     pub(crate) fn logits_with(
         &mut self,
         ahead: &[u32],
@@ -266,6 +268,7 @@ impl Session {
     }
 
     /// The next `count` tokens that are not evaluated, as part of a batch.
+    #[expect(clippy::indexing_slicing, reason = "callers ask for no more than there are")]
     pub(crate) fn turn<'a>(&'a mut self, count: usize, wanted: Wanted<'a>) -> Turn<'a, CpuBackend> {
         let start = self.sequence.len();
         Turn { sequence: &mut self.sequence, tokens: &self.tokens[start..start + count], wanted }

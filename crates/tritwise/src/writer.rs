@@ -110,7 +110,8 @@ impl Writer {
             }
             self.guided.clear();
             self.guided.resize(vocab, f32::NEG_INFINITY);
-            self.guided[token as usize] = 0.0;
+            let outside = tritwise_model::Error::Token { token, vocab };
+            *self.guided.get_mut(token as usize).ok_or(outside)? = 0.0;
             let choice = self.choose_guided()?;
             self.summary.forced += 1;
             text += &self.write(session, choice)?;
@@ -136,7 +137,11 @@ impl Writer {
         let (mut named, mut rows) = (Vec::new(), Vec::with_capacity(ahead.len() + 1));
         let mut masked = false;
         for n in 0..=ahead.len() {
-            let keep = self.sampling.wanted_after(&mut self.sampler, &ahead[..n], masks.get(n).map(Vec::as_slice));
+            let keep = self.sampling.wanted_after(
+                &mut self.sampler,
+                ahead.get(..n).unwrap_or_default(),
+                masks.get(n).map(Vec::as_slice),
+            );
             let start = named.len();
             named.extend_from_slice(keep.always);
             masked = keep.allowed.is_some();
@@ -231,7 +236,7 @@ impl Writer {
     }
 
     fn stopped_at(&mut self, stop: usize) {
-        self.summary.stop_reason = Some(StopReason::Stop(self.stops.stops()[stop].clone()));
+        self.summary.stop_reason = self.stops.stops().get(stop).cloned().map(StopReason::Stop);
     }
 
     /// Takes `excess` bytes off the session's end, so that its text is what
@@ -248,8 +253,9 @@ impl Writer {
         {
             let bytes = tokenizer.token_bytes(last);
             session.truncate(session.tokens().len() - 1);
-            if let Some(wanted) = bytes.len().checked_sub(excess).filter(|&wanted| wanted > 0) {
-                let part = String::from_utf8_lossy(&bytes[..wanted]);
+            let wanted = bytes.len().checked_sub(excess).and_then(|wanted| bytes.get(..wanted));
+            if let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) {
+                let part = String::from_utf8_lossy(wanted);
                 tokenizer.encode(&part, Special::Text)?.into_iter().for_each(|id| session.append(id));
             } else {
                 self.logprobs.pop();
@@ -285,7 +291,7 @@ impl Rules {
         let keep = |(row, (best, within, named)): (usize, (usize, f32, Range<usize>))| Keep {
             best,
             within,
-            always: &self.named[named],
+            always: self.named.get(named).unwrap_or_default(),
             allowed: self.masks.get(row).map(Vec::as_slice),
         };
         rows.map(keep).collect()

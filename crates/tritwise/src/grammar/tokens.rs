@@ -45,7 +45,7 @@ impl Tokens {
         // A SentencePiece vocabulary puts a space before a text. It does so before this line's end, too, which no
         // vocabulary joins to a letter.
         let behind_line = |mut ids: Vec<u32>| {
-            let line = (1..=ids.len()).find(|&count| spells(&ids[..count], b" \n"))?;
+            let line = (1..=ids.len()).find(|&count| ids.get(..count).is_some_and(|ids| spells(ids, b" \n")))?;
             ids.drain(..line);
             Some(ids)
         };
@@ -76,7 +76,7 @@ impl TokenizerEnv for Tokens {
 
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
         // Only the first tokens are asked for, again after each: of a long text, its beginning will do.
-        let bytes = &bytes[..bytes.len().min(MAX_FORCED_BYTES)];
+        let bytes = bytes.get(..MAX_FORCED_BYTES).unwrap_or(bytes);
         self.trie.tokenize_with_greedy_fallback(bytes, |text| self.encode(text))
     }
 }

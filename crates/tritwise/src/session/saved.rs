@@ -222,7 +222,7 @@ fn cut_short(error: io::Error) -> RestoreError {
 const KV_TYPES: [KvType; 3] = [KvType::F16, KvType::F32, KvType::Int8];
 
 fn kv_code(kv: KvType) -> u8 {
-    KV_TYPES.iter().position(|known| *known == kv).map_or(u8::MAX, |code| code as u8)
+    KV_TYPES.iter().zip(0..).find(|(known, _)| **known == kv).map_or(u8::MAX, |(_, code)| code)
 }
 
 fn kv_name(code: u8) -> String {
@@ -231,14 +231,14 @@ fn kv_name(code: u8) -> String {
 
 /// A new file in the folder of `path`, under a name that nobody has.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
-    for attempt in 0.. {
+    let mut attempt = 0;
+    loop {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{}-{attempt}.partial", std::process::id()));
         let partial = PathBuf::from(name);
         match OpenOptions::new().write(true).create_new(true).open(&partial) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 1000 => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 1000 => attempt += 1,
             file => return file.map(|file| (partial, file)),
         }
     }
-    unreachable!("the loop has no end")
 }

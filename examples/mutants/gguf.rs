@@ -168,15 +168,17 @@ impl Raw {
         let rest = self.tensors.split_off(total / 2);
         let mut second = Self { entries: Vec::new(), tensors: rest, ..self.clone() };
         for (no, part) in [&mut self, &mut second].into_iter().enumerate() {
-            part.set("split.no", Value::U16(no as u16));
-            part.set("split.count", Value::U16(2));
-            part.set("split.tensors.count", Value::I32(total as i32));
+            part.put("split.no", &Value::U16(no as u16));
+            part.put("split.count", &Value::U16(2));
+            part.put("split.tensors.count", &Value::I32(total as i32));
         }
         [self, second]
     }
 
-    fn set(&mut self, key: &str, value: Value) {
-        let (type_id, value) = serialize(&value);
+    /// With the entry, in place of an old one if there is one.
+    pub(crate) fn put(&mut self, key: &str, value: &Value) {
+        let (type_id, value) = serialize(value);
+        self.entries.retain(|entry| entry.key.to_string() != key);
         self.entries.push(Entry { key: key.into(), type_id, value });
     }
 
@@ -199,7 +201,7 @@ impl Raw {
                 format!("{count} entries claimed")
             }
             3 if random.once_in(2) => {
-                self.set("general.alignment", Value::U32(random.integer(32) as u32));
+                self.put("general.alignment", &Value::U32(random.integer(32) as u32));
                 "another alignment claimed".to_owned()
             }
             3 => {

@@ -1,4 +1,4 @@
-"""Compare the `unsafe` blocks in the crates with the table in docs/unsafe.md.
+"""Compare the `unsafe` blocks in the crates and the examples with the table in docs/unsafe.md.
 
 The table has rows `| file | count | claim | test |`; the count of `unsafe {`
 blocks, `unsafe fn` and `unsafe impl` in each file must be the one listed, and
@@ -20,10 +20,10 @@ def code(line: str) -> str:
 
 def main() -> int:
     counted = {}
-    for path in sorted((ROOT / "crates").rglob("*.rs")):
+    for path in sorted([*(ROOT / "crates").rglob("*.rs"), *(ROOT / "examples").rglob("*.rs")]):
         count = sum(len(UNSAFE.findall(code(line))) for line in path.read_text(encoding="utf-8").splitlines())
         if count:
-            counted[path.relative_to(ROOT / "crates").as_posix()] = count
+            counted[path.relative_to(ROOT).as_posix().removeprefix("crates/")] = count
     listed = {}
     for line in (ROOT / "docs" / "unsafe.md").read_text(encoding="utf-8").splitlines():
         row = re.match(r"\|\s*`([^`]+\.rs)`\s*\|\s*(\d+)\s*\|", line)

@@ -19,6 +19,10 @@ pub(crate) const MAX_TEMPLATE_BYTES: usize = 1 << 17;
 /// `not not not`. Stops such a template from ending the program.
 pub(crate) const STACK_PER_BYTE: usize = 2048;
 
+/// Most operators in one tag of a template; published ones have some tens. Stops chains of them, of which the compiler looks at every part
+/// again for each part.
+pub(crate) const TAG_OPERATORS: usize = 256;
+
 /// Steps of a template beyond those for the conversation's own bytes, in the units of minijinja: an instruction, or 64
 /// bytes of text made. Twice what a template takes for a thousand messages. Stops a template that does not end, or doubles
 /// a text until memory is full.

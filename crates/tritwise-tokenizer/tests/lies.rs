@@ -295,6 +295,28 @@ fn texts_that_make_expressions_backtrack() {
     }
 }
 
+/// Expressions come from the file too. One that tries everything gives up after so many steps, and one that repeats repetitions
+/// is refused before it takes its size in memory.
+#[test]
+fn expressions_of_the_file_that_backtrack_or_explode() {
+    let with = |regex: &str| {
+        let mut root: Value = serde_json::from_slice(&byte_level().json_bytes).unwrap();
+        let split = json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
+        root["pre_tokenizer"]["pretokenizers"][0] = split;
+        Tokenizer::from_json(&serde_json::to_vec(&root).unwrap(), &SpecialTokens::default())
+    };
+    let start = std::time::Instant::now();
+    let text = "a".repeat(20_000);
+    for regex in ["(a*)*b(?!c)", "(a|a)*(?=b)c", "(a+a+)+(?!a)b", "(?:a?){50}a{50}(?=b)"] {
+        let tokenizer = with(regex).unwrap_or_else(|e| panic!("{regex}: {e}"));
+        let ids = tokenizer.encode(&text, Special::Text).unwrap();
+        assert!(tokenizer.decode(&ids) == *text, "{regex}");
+    }
+    let error = with("((((a{1,99}){1,99}){1,99}){1,99}){1,99}").unwrap_err().to_string();
+    says(&error, &["pre_tokenizer"]);
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}
+
 /// A splitter that gives up after so many steps leaves the rest in one piece. `ĠHello` is
 /// found only as a whole piece, so it shows that the text was split to its end.
 #[test]

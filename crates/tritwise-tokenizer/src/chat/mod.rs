@@ -33,6 +33,7 @@
 pub(crate) mod borders;
 mod choose;
 mod clock;
+mod constants;
 mod json;
 mod message;
 mod python;

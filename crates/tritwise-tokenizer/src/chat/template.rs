@@ -8,7 +8,7 @@ use minijinja::{AutoEscape, Environment, ErrorKind, Value};
 use serde_json::{Map, Value as Json};
 
 use super::borders::{Care, Marker, absent_mark, unbroken, unmark};
-use super::{Message, clock, json, python};
+use super::{Message, clock, constants, json, python};
 use crate::limits::{
     FUEL_PER_MESSAGE, MAX_RENDERED_BYTES, MAX_TEMPLATE_BYTES, STACK_PER_BYTE, STACK_PER_FUEL, TEMPLATE_DEPTH,
     TEMPLATE_FUEL,
@@ -86,20 +86,27 @@ impl ChatTemplate {
     /// Compiles `source`.
     ///
     /// # Errors
-    /// [`Error::Template`]: it is no Jinja, or uses what `transformers` does not have.
+    /// [`Error::Template`]: it is no Jinja, uses what `transformers` does not have, or would keep the compiler busy:
+    /// hundreds of operators in a tag, or a list that is written down and multiplied many times.
     pub fn new(origin: Origin, source: &str) -> Result<Self, Error> {
-        if source.len() > MAX_TEMPLATE_BYTES {
+        let given = source;
+        if given.len() > MAX_TEMPLATE_BYTES {
             let what = "the length of a chat template";
-            return Err(Error::Limit { what, found: source.len(), limit: MAX_TEMPLATE_BYTES });
+            return Err(Error::Limit { what, found: given.len(), limit: MAX_TEMPLATE_BYTES });
         }
+        let source = without_generation(given);
+        constants::check(&source).map_err(|(line, what)| {
+            let message = format!("{what}: it is refused before it is compiled");
+            Error::Template { template: origin.to_string(), line, message }
+        })?;
         let compile = || {
             let mut environment = environment()?;
-            environment.add_template_owned(NAME, without_generation(source))?;
+            environment.add_template_owned(NAME, source)?;
             Ok(environment)
         };
-        let stack = source.len() * STACK_PER_BYTE + (1 << 20);
+        let stack = given.len() * STACK_PER_BYTE + (1 << 20);
         let environment = apart(&origin, stack, || compile().map_err(|error| template_error(&origin, &error)))?;
-        Ok(Self { origin, source: source.to_owned(), environment })
+        Ok(Self { origin, source: given.to_owned(), environment })
     }
 
     /// Where it is from.

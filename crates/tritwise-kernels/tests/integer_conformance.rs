@@ -162,7 +162,7 @@ fn max_code(layout: Layout) -> u8 {
 }
 
 fn cases(layout: Layout) -> impl Strategy<Value = Case> {
-    let (most, tokens) = if cfg!(miri) { (40_usize, 4_usize) } else { (200, 30) };
+    let (most, tokens) = if cfg!(miri) { (20_usize, 3_usize) } else { (200, 30) };
     let shape = (1..most, 1..most, 1..tokens, 0..=max_code(layout), 0..20usize, 0..4usize);
     shape.prop_flat_map(move |(rows, cols, tokens, padding, gap, offset)| {
         let codes = prop::collection::vec(0..=2u8, rows * cols);
@@ -216,9 +216,9 @@ fn sums_at_the_widest_exact_matrix() {
 fn every_number_of_tokens_and_panels() {
     // Each pair is another tile of registers.
     for (isa, layout) in kernels() {
-        for tokens in (1..=26).step_by(if cfg!(miri) { 5 } else { 1 }) {
+        for tokens in (1..=26).filter(|tokens| !cfg!(miri) || [1, 4, 7, 13].contains(tokens)) {
             for panels in if cfg!(miri) { 2..=2 } else { 1..=3 } {
-                let (rows, cols) = (panels * layout.rows(), 64);
+                let (rows, cols) = (panels * layout.rows(), if cfg!(miri) { 5 } else { 64 });
                 let codes = (0..rows * cols).map(|i| (i * 7 % 11 % 3) as u8).collect();
                 let x = (0..tokens * cols).map(|i| (i * 37 % 255) as u8 as i8).collect();
                 Case { layout, rows, cols, tokens, codes, x, padding: 1, gap: 0, offset: 0 }.check(isa).unwrap();
@@ -231,7 +231,7 @@ fn every_number_of_tokens_and_panels() {
 fn every_byte_of_base_3() {
     // Byte v holds the digits of v, lowest first: each against a plain division.
     for (isa, layout) in kernels().into_iter().filter(|(_, layout)| *layout == Layout::Base3) {
-        for v in 0..=242 {
+        for v in (0..=242).step_by(if cfg!(miri) { 40 } else { 1 }) {
             let panels = [Line([v; 64])];
             let mut out = vec![i32::MIN; layout.rows()];
             isa.gemv(Panels::new(layout, &panels, 1), &[1, 0, 0, 0], &mut out);

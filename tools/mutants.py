@@ -15,6 +15,7 @@ import argparse
 import dataclasses
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -223,7 +224,8 @@ def command(mutation: Mutation, target: pathlib.Path) -> tuple[list[str], dict[s
         return ["cargo", "test", "--config", flags, "--release", *mutation.binary], environment
     if tool == "miri":
         flags = f'profile.dev.package.tritwise-kernels.rustflags=["-Ctarget-feature={features}"]'
-        return ["cargo", "+nightly", "-Zprofile-rustflags", "--config", flags, "miri", "test", *mutation.binary], environment
+        miri = ["cargo", "+nightly", "miri", "test", "-Zprofile-rustflags", "--config", flags]
+        return [*miri, *mutation.binary], environment
     return ["cargo", "test", *mutation.binary], environment
 
 

@@ -23,9 +23,9 @@ avx512=$avx2,+avx512f,+avx512bw,+avx512vl,+avx512vnni,+avx512vbmi,+avx512vpopcnt
 miri() {
     local flags="[\"-Ctarget-feature=$1\"]"
     shift
-    cargo +nightly -Zprofile-rustflags \
+    cargo +nightly miri test --quiet -Zprofile-rustflags \
         --config "profile.dev.package.tritwise-kernels.rustflags=$flags" \
-        --config "profile.dev.package.tritwise-model.rustflags=$flags" miri test --quiet "$@"
+        --config "profile.dev.package.tritwise-model.rustflags=$flags" "$@"
 }
 
 miri -avx2 -p tritwise-kernels --lib parallel

@@ -184,6 +184,7 @@ fn grouped(
                     for (sums, group) in sums.chunks(tokens.len() * token_sums).zip(first_group..) {
                         let cols = group * group_cols..x.padded_width().min((group + 1) * group_cols);
                         let sums = lane_sums(x.rounding(), x.sum(token, cols), &sums[..token_sums], row);
+                        #[expect(clippy::expect_used, reason = "packed scales are padded to whole panels")]
                         let scales: &[f32; LANES] = scales[group * rows + row..].first_chunk().expect("whole panels");
                         for ((y, sum), scale) in y.iter_mut().zip(sums).zip(scales) {
                             *y += sum * scale;
@@ -202,6 +203,7 @@ fn grouped(
 /// `Σ trit·q` of sixteen rows from `row`, made of one token's kernel sums and `Σ q`.
 #[inline(always)]
 fn lane_sums(rounding: Rounding, q_sum: i32, sums: &[i32], row: usize) -> [f32; LANES] {
+    #[expect(clippy::expect_used, reason = "kernels give the sums of whole panels")]
     let lanes = |sums: &[i32]| -> [i32; LANES] { *sums[row..].first_chunk().expect("whole panels") };
     match rounding {
         Rounding::Int8 => lanes(sums).map(|sum| sum.wrapping_sub(q_sum) as f32),

@@ -72,6 +72,7 @@ impl Cursor {
     /// # Panics
     /// `count` does not fit 32 bits.
     pub(super) fn new(count: usize, workers: usize) -> Self {
+        #[expect(clippy::expect_used, reason = "documented; callers split a matrix's panels or a batch's heads")]
         let count = u32::try_from(count).expect("fewer than 2³² pieces");
         let used = workers.clamp(1, LANES);
         let start = |lane: usize| (u64::from(count) * lane.min(used) as u64 / used as u64) as u32;

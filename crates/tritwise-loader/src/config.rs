@@ -8,11 +8,7 @@ use crate::limits;
 ///
 /// Every number is compared before anything is multiplied or allocated by it.
 pub(crate) fn check(config: &Config) -> Result<(), String> {
-    let within = |what: &str, value: usize, most: u64| match value as u64 {
-        value if value == 0 || value > most => Err(format!("{what} is {value}; expected 1 to {most}")),
-        _ => Ok(()),
-    };
-    within("the number of layers", config.layers, limits::LAYERS)?;
+    check_lists(config.layers, config.head_dim)?;
     within("the hidden size", config.hidden, limits::WIDTH)?;
     within("the feed-forward size", config.ffn, limits::WIDTH)?;
     within("the vocabulary size", config.vocab, limits::VOCAB)?;
@@ -49,6 +45,19 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// The two numbers of which lists are made while a [`Config`] is: layers with a window, divisors of frequencies.
+pub(crate) fn check_lists(layers: usize, head_dim: usize) -> Result<(), String> {
+    within("the number of layers", layers, limits::LAYERS)?;
+    within("the head size", head_dim, limits::WIDTH)
+}
+
+fn within(what: &str, value: usize, most: u64) -> Result<(), String> {
+    match value as u64 {
+        value if value == 0 || value > most => Err(format!("{what} is {value}; expected 1 to {most}")),
+        _ => Ok(()),
+    }
 }
 
 /// What Gemma multiplies its embedding by: the root of its width, as transformers' Gemma3TextScaledWordEmbedding has

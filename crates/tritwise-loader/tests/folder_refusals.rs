@@ -59,7 +59,7 @@ fn configuration() {
         ("experts", with("num_local_experts", json!(8)), &["num_local_experts", "8"]),
         ("sliding window", with("sliding_window", json!(16)), &["sliding_window", "16"]),
         ("llama3 scaling", with("rope_scaling", llama3.clone()), &["accepted"]),
-        ("llama3 scaling, new", with("rope_parameters", llama3), &["accepted"]),
+        ("llama3 scaling, new", with("rope_parameters", llama3.clone()), &["accepted"]),
         (
             "llama3 scaling without factors",
             with("rope_scaling", json!({"rope_type": "llama3", "factor": 8.0})),
@@ -97,6 +97,26 @@ fn configuration() {
         ("the head left out", quantization("modules_to_not_convert", json!(["lm_head"])), &["accepted"]),
         ("no window", with("sliding_window", Json::Null), &["accepted"]),
         ("a window as long as the context", with("sliding_window", json!(64)), &["accepted"]),
+        (
+            "llama3 scaling of a huge head size",
+            {
+                let mut folder = Folder::new("LlamaForCausalLM", BF16);
+                folder.config["rope_scaling"] = llama3.clone();
+                folder.config["head_dim"] = json!(u64::MAX - 1);
+                folder.refusal()
+            },
+            &["head size is 18446744073709551614"],
+        ),
+        (
+            "a window in a huge depth",
+            {
+                let mut folder = Folder::new("Gemma3ForCausalLM", BF16);
+                folder.config["sliding_window"] = json!(16);
+                folder.config["num_hidden_layers"] = json!(1u64 << 63);
+                folder.refusal()
+            },
+            &["layers is 9223372036854775808", "4096"],
+        ),
         (
             "a window not in use",
             {

@@ -133,6 +133,7 @@ pub(super) fn read(
     let fields: Value = serde_json::from_slice(&bytes).map_err(not_as_expected)?;
     let family = family(&file).map_err(fail)?;
     let head_dim = head_dim(&file).map_err(fail)?;
+    config::check_lists(file.num_hidden_layers, head_dim).map_err(fail)?;
     refuse_other_graphs(&fields).map_err(fail)?;
     check_attention_scale(&file, head_dim).map_err(fail)?;
     let quantization = file.quantization_config.as_ref();

@@ -73,6 +73,9 @@ fn check<T: PartialEq + std::fmt::Debug>(what: &str, plain: T, guarded: impl Fn(
     }
 }
 
+/// An operation that changes a row, given another one.
+type Change = dyn Fn(&'static dyn Isa, &mut [f32], &[f32]);
+
 #[test]
 fn rows_of_floats() {
     let mut random = Random(41);
@@ -81,8 +84,7 @@ fn rows_of_floats() {
         let [gx, gy, gw] = [&x, &y, &weight].map(|values| floats(values));
         let (norm, guarded_norm) =
             (NormWeight { weight: &weight, eps: 1e-5 }, NormWeight { weight: gw.values(), eps: 1e-5 });
-        // An operation that changes a row, on this row.
-        let changed = |what: &str, call: &dyn Fn(&'static dyn Isa, &mut [f32], &[f32])| {
+        let changed = |what: &str, call: &Change| {
             let mut plain = x.clone();
             call(scalar(), &mut plain, &y);
             check(what, bits(&plain), |isa| bits(&floats(&x).after(|row| call(isa, row, gy.values()))));

@@ -74,7 +74,7 @@ fn check<T: PartialEq + std::fmt::Debug>(what: &str, plain: T, guarded: impl Fn(
 }
 
 /// An operation that changes a row, given another one.
-type Change = dyn Fn(&'static dyn Isa, &mut [f32], &[f32]);
+type Change<'a> = dyn Fn(&'static dyn Isa, &mut [f32], &[f32]) + 'a;
 
 #[test]
 fn rows_of_floats() {
@@ -84,7 +84,7 @@ fn rows_of_floats() {
         let [gx, gy, gw] = [&x, &y, &weight].map(|values| floats(values));
         let (norm, guarded_norm) =
             (NormWeight { weight: &weight, eps: 1e-5 }, NormWeight { weight: gw.values(), eps: 1e-5 });
-        let changed = |what: &str, call: &Change| {
+        let changed = |what: &str, call: &Change<'_>| {
             let mut plain = x.clone();
             call(scalar(), &mut plain, &y);
             check(what, bits(&plain), |isa| bits(&floats(&x).after(|row| call(isa, row, gy.values()))));

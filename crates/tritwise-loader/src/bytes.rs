@@ -113,7 +113,7 @@ mod tests {
         for _ in 0..100 {
             let mut own = memmap2::MmapMut::map_anon(LEN).unwrap();
             own.fill(9);
-            pairs.push((own, map(&path).unwrap()));
+            pairs.push((own, open(&path, false).unwrap()));
         }
         std::fs::remove_file(path).unwrap();
         let neighbours = |(own, file): &&(memmap2::MmapMut, Arc<dyn Storage>)| {

@@ -203,7 +203,7 @@ MUTATIONS = [
         "release",
         "bytes beyond the end of a map are given back to the system",
         "crates/tritwise-loader/src/bytes.rs",
-        " && range.end <= self.0.len()",
+        " && range.end <= self.map.len()",
         "",
         ["-p", "tritwise-loader", "--lib"],
         "what_is_no_part_of_a_map_is_not_released",

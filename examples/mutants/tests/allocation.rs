@@ -2,7 +2,7 @@
 //! it is honest or lies.
 //!
 //! The lies are *all* that can be told with one number or one value: each number in the header of a GGUF file
-//! becomes each of a dozen others, each value of a folder's JSON each of some others. Then come mutants, which lie several times.
+//! becomes each of ten others, each value of a folder's JSON each of some others. Then come mutants, which lie several times.
 #![allow(clippy::unwrap_used, reason = "it is a test")]
 
 #[path = "../bytes.rs"]
@@ -91,7 +91,9 @@ impl Worst {
         let start = NOW.load(Relaxed);
         PEAK_SO_FAR.store(start, Relaxed);
         LARGEST_SO_FAR.store(0, Relaxed);
+        let begun = std::time::Instant::now();
         self.opened += usize::from(open());
+        if begun.elapsed().as_millis() > 300 { println!("TIME {} {:?}", what(), begun.elapsed()); }
         self.files += 1;
         let peak = PEAK_SO_FAR.load(Relaxed) - start;
         let largest = LARGEST_SO_FAR.load(Relaxed);
@@ -152,7 +154,7 @@ fn honest_files_and_mutants() {
         open(&|| checkpoint.name.clone(), checkpoint);
     }
     // The range that the program `mutants` takes by default begins at 0.
-    for seed in 1_000_000..1_000_400 {
+    for seed in 1_000_000..1_000_300 {
         let mutant = Mutant::new(seed, &sound);
         open(&|| format!("{seed}: {} with {:?}", mutant.checkpoint.name, mutant.changes), &mutant.checkpoint);
     }
@@ -160,13 +162,8 @@ fn honest_files_and_mutants() {
     assert!(worst.opened > 3 * sound.len(), "the sound ones, and some mutants");
 }
 
-/// One of each architecture, and both kinds of vocabulary.
-const LIARS: [&str; 4] = [
-    "bitnet-1bitllm.i2_s.gguf",
-    "gemma3-embedding-full.i2_s.gguf",
-    "llama-autobitlinear-offline.iq1_bn.gguf",
-    "qwen3-ternary-bonsai.ptq1_0.gguf",
-];
+/// Of different architectures, and kinds of vocabulary.
+const LIARS: [&str; 2] = ["gemma3-embedding-full.i2_s.gguf", "llama-autobitlinear-offline.iq1_bn.gguf"];
 
 #[test]
 fn every_number_in_a_gguf_header_lies() {
@@ -192,10 +189,10 @@ fn every_number_in_a_gguf_header_lies() {
 /// Other numbers of as many bytes.
 fn lies(old: u64, width: usize) -> Vec<u64> {
     let most = if width == 8 { u64::MAX } else { (1 << (8 * width)) - 1 };
-    let near = [0, 1, old.wrapping_add(1), old.wrapping_sub(1), old.wrapping_mul(2), old.wrapping_shl(20)];
-    let far = [1 << 20, (1 << 31) - 1, 1 << 31, (1 << 42) + 1, 1 << 62, u64::MAX >> 1, u64::MAX];
+    let near = [0, old.wrapping_add(1), old.wrapping_mul(2)];
+    let far = [1 << 20, (1 << 31) - 1, (1 << 42) + 1, 1 << 62, u64::MAX];
     // Floats that are no numbers.
-    let floats = [u64::from(f32::NAN.to_bits()), u64::from(f32::INFINITY.to_bits()), f64::NAN.to_bits()];
+    let floats = [u64::from(f32::NAN.to_bits()), f64::NAN.to_bits()];
     let mut lies: Vec<u64> = near.into_iter().chain(far).chain(floats).map(|lie| lie & most).collect();
     lies.sort_unstable();
     lies.dedup();
@@ -210,7 +207,7 @@ fn every_value_in_the_json_of_a_folder_lies() {
     let mut worst = Worst::default();
     let all = checkpoints().unwrap();
     let folders = all.iter().filter(|checkpoint| {
-        ["bitnet-2b4t-online", "gemma3-embedding", "llama-trilm, in shards"].contains(&checkpoint.name.as_str())
+        ["gemma3-embedding", "llama-trilm, in shards"].contains(&checkpoint.name.as_str())
     });
     for checkpoint in folders {
         for (at, (name, bytes)) in checkpoint.files.iter().enumerate() {
@@ -260,10 +257,10 @@ fn json_lies(json: &Json) -> Vec<(String, Json)> {
     pointers(json, String::new(), &mut all);
     let deep = (0..100).fold(json!(1), |inner, _| json!([inner]));
     let others = [json!(null), json!("x"), json!([]), json!({}), json!(true), deep, json!("x".repeat(10_000))];
-    let numbers = [0, 1, -1, 1 << 20, i64::from(i32::MAX), (1 << 42) + 1, i64::MAX].map(|n| json!(n));
-    let numbers = numbers.into_iter().chain([json!(u64::MAX), json!(1e300), json!(0.5)]).collect::<Vec<_>>();
+    let numbers = [0, -1, 1 << 20, i64::from(i32::MAX), (1 << 42) + 1].map(|n| json!(n));
+    let numbers = numbers.into_iter().chain([json!(u64::MAX), json!(1e300)]).collect::<Vec<_>>();
     let lies = all.into_iter().flat_map(|(pointer, is_number)| {
-        let numbers = if is_number { &numbers[..] } else { &numbers[6..8] };
+        let numbers = if is_number { &numbers[..] } else { &numbers[5..6] };
         others.iter().chain(numbers).map(move |lie| (pointer.clone(), lie.clone())).collect::<Vec<_>>()
     });
     lies.collect()

@@ -136,10 +136,10 @@ impl Lanes for Neon {
         let (low, _) = low.as_chunks::<LANES>();
         let (high, _) = high.as_chunks::<LANES>();
         [
-            self.from_codes(self.six_bit_codes(&low[0], &high[0], part, 2 * part)),
-            self.from_codes(self.six_bit_codes(&low[1], &high[1], part, 2 * part)),
-            self.from_codes(self.six_bit_codes(&low[2], &high[0], part, 2 * part + 1)),
-            self.from_codes(self.six_bit_codes(&low[3], &high[1], part, 2 * part + 1)),
+            self.lanes_of(self.six_bit_codes(&low[0], &high[0], part, 2 * part)),
+            self.lanes_of(self.six_bit_codes(&low[1], &high[1], part, 2 * part)),
+            self.lanes_of(self.six_bit_codes(&low[2], &high[0], part, 2 * part + 1)),
+            self.lanes_of(self.six_bit_codes(&low[3], &high[1], part, 2 * part + 1)),
         ]
     }
 }
@@ -153,7 +153,7 @@ impl Neon {
             let high = vandq_u8(vshlq_u8(cast(*high), vdupq_n_s8(-2 * pair as i8)), vdupq_n_u8(3));
             vsubq_s8(vreinterpretq_s8_u8(vorrq_u8(low, vshlq_n_u8::<4>(high))), vdupq_n_s8(32))
         }
-        fn from_codes(x: int8x16_t) -> V { from_i8(x) }
+        fn lanes_of(x: int8x16_t) -> V { from_i8(x) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! GGUF files in parts that can say anything, other than those of the library's writer.
 
+use std::collections::HashSet;
+
 use tritwise_gguf::{Array, Header, Value};
 
 use crate::bytes;
@@ -43,6 +45,7 @@ struct Text {
 
 /// A number in a header: what it says, where it is, and how many bytes it has.
 #[derive(Debug, Clone)]
+#[allow(dead_code, reason = "the test of allocations makes them lie")]
 pub(crate) struct Number {
     pub(crate) what: String,
     pub(crate) at: usize,
@@ -177,9 +180,17 @@ impl Raw {
 
     /// With the entry, in place of an old one if there is one.
     pub(crate) fn put(&mut self, key: &str, value: &Value) {
-        let (type_id, value) = serialize(value);
-        self.entries.retain(|entry| entry.key.to_string() != key);
-        self.entries.push(Entry { key: key.into(), type_id, value });
+        self.put_all(&[(key.to_owned(), value.clone())]);
+    }
+
+    /// With all of the entries, in place of old ones.
+    pub(crate) fn put_all(&mut self, entries: &[(String, Value)]) {
+        let new: HashSet<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
+        self.entries.retain(|entry| !new.contains(&*entry.key.to_string()));
+        for (key, value) in entries {
+            let (type_id, value) = serialize(value);
+            self.entries.push(Entry { key: key.as_str().into(), type_id, value });
+        }
     }
 
     /// Changes one thing; says what.

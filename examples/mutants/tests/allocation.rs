@@ -3,6 +3,7 @@
 //!
 //! The lies are *all* that can be told with one number or one value: each number in the header of a GGUF file
 //! becomes each of ten others, each value of a folder's JSON each of some others. Then come mutants, which lie several times.
+#![allow(dead_code, reason = "the program needs the rest of its modules")]
 #![allow(clippy::unwrap_used, reason = "it is a test")]
 
 #[path = "../bytes.rs"]
@@ -91,9 +92,7 @@ impl Worst {
         let start = NOW.load(Relaxed);
         PEAK_SO_FAR.store(start, Relaxed);
         LARGEST_SO_FAR.store(0, Relaxed);
-        let begun = std::time::Instant::now();
         self.opened += usize::from(open());
-        if begun.elapsed().as_millis() > 300 { println!("TIME {} {:?}", what(), begun.elapsed()); }
         self.files += 1;
         let peak = PEAK_SO_FAR.load(Relaxed) - start;
         let largest = LARGEST_SO_FAR.load(Relaxed);
@@ -206,9 +205,9 @@ fn every_value_in_the_json_of_a_folder_lies() {
     let folder = tempfile::tempdir().unwrap();
     let mut worst = Worst::default();
     let all = checkpoints().unwrap();
-    let folders = all.iter().filter(|checkpoint| {
-        ["gemma3-embedding", "llama-trilm, in shards"].contains(&checkpoint.name.as_str())
-    });
+    let folders = all
+        .iter()
+        .filter(|checkpoint| ["gemma3-embedding", "llama-trilm, in shards"].contains(&checkpoint.name.as_str()));
     for checkpoint in folders {
         for (at, (name, bytes)) in checkpoint.files.iter().enumerate() {
             // JSON, or the JSON header of a safetensors file and what follows it.
@@ -287,16 +286,8 @@ fn files_that_are_made_to_take_much() {
     let sound = all.iter().find(|checkpoint| checkpoint.name == "llama-bitlinear-divide").unwrap();
     let list = |one: &str, end: &str| format!("[{}{end}]", megabyte(|_| format!("{one},")));
     let object = |value: &str| format!("{{{}\"end\":0}}", megabyte(|i| format!("\"{i}\":{value},")));
-    let dense = [
-        list("0", "0"),
-        list("[]", "0"),
-        list("{}", "0"),
-        list("\"\"", "0"),
-        list("{\"\":0}", "0"),
-        list("[[0]]", "0"),
-        object("0"),
-        object("{}"),
-    ];
+    // The smallest values, of which each takes as much memory as any.
+    let dense = [list("0", "0"), list("[]", "0"), list("{\"\":0}", "0"), object("0")];
     let mut change = |name: &str, what: &str, text: String| {
         let mut checkpoint = sound.clone();
         match checkpoint.files.iter_mut().find(|(file, _)| file == name) {
@@ -310,12 +301,10 @@ fn files_that_are_made_to_take_much() {
     let config = String::from_utf8(sound.files.iter().find(|file| file.0 == "config.json").unwrap().1.clone()).unwrap();
     for (i, json) in dense.iter().enumerate() {
         change("config.json", json, config.replacen('{', &format!("{{\"more\": {json},"), 1));
-        for name in ["generation_config.json", "tokenizer_config.json"] {
-            change(name, json, format!("{{\"more\": {json}}}"));
-            change(name, json, format!("{{\"eos_token_id\": {json}, \"chat_template\": {json}}}"));
-        }
+        change("generation_config.json", json, format!("{{\"eos_token_id\": {json}}}"));
+        change("tokenizer_config.json", json, format!("{{\"chat_template\": {json}}}"));
         change("tokenizer.json", json, json.clone());
-        if i >= 6 {
+        if i == 3 {
             change("tokenizer.json", json, format!(r#"{{"model": {{"type": "BPE", "vocab": {json}, "merges": []}}}}"#));
         }
     }
@@ -361,7 +350,7 @@ fn files_that_are_made_to_take_much() {
         worst.measure(&what, all_bytes(&checkpoint), || understand(loader::open(&path, &Options::default())));
     }
     println!("{worst:?}");
-    assert!(worst.opened > 20, "{} of {}", worst.opened, worst.files);
+    assert!(worst.opened > 15, "{} of {}", worst.opened, worst.files);
 }
 
 #[test]
@@ -375,7 +364,7 @@ fn gguf_files_that_are_made_to_take_much() {
         let raw = Raw::read(&checkpoint.files[0].1).unwrap();
         let mut change = |what: &str, entries: Vec<(String, Value)>| {
             let mut raw = raw.clone();
-            entries.into_iter().for_each(|(key, value)| raw.put(&key, &value));
+            raw.put_all(&entries);
             let file = raw.write();
             worst.measure(&|| format!("{name}: {what}"), file.len(), || {
                 understand(loader::open_bytes("much", file, &Options::default()))

@@ -8,7 +8,7 @@ use crate::limits;
 ///
 /// Every number is compared before anything is multiplied or allocated by it.
 pub(crate) fn check(config: &Config) -> Result<(), String> {
-    check_lists(config.layers, config.head_dim)?;
+    within("the number of layers", config.layers, limits::LAYERS)?;
     within("the hidden size", config.hidden, limits::WIDTH)?;
     within("the feed-forward size", config.ffn, limits::WIDTH)?;
     within("the vocabulary size", config.vocab, limits::VOCAB)?;
@@ -47,10 +47,11 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// The two numbers of which lists are made while a [`Config`] is: layers with a window, divisors of frequencies.
+/// Refuses what is too large of the two numbers of which lists are made while a [`Config`] is: layers with a window,
+/// divisors of frequencies. That they are not 0 is for [`check`] to say, in its order.
 pub(crate) fn check_lists(layers: usize, head_dim: usize) -> Result<(), String> {
-    within("the number of layers", layers, limits::LAYERS)?;
-    within("the head size", head_dim, limits::WIDTH)
+    within("the number of layers", layers.max(1), limits::LAYERS)?;
+    within("the head size", head_dim.max(1), limits::WIDTH)
 }
 
 fn within(what: &str, value: usize, most: u64) -> Result<(), String> {

@@ -140,7 +140,7 @@ fn run_model(model: &Model, random: &mut Random) -> std::result::Result<(), Refu
         // Most have no template, which is no refusal of the file.
         if let Ok(chat) = model.chat() {
             let mut chat = chat.sampling(Sampling::greedy().max_tokens(2));
-            let replied = chat.say(&text).and_then(|reply| reply.map(|piece| piece.map(drop)).collect());
+            let replied = chat.say(&text).and_then(|mut reply| reply.try_for_each(|piece| piece.map(drop)));
             note(replied)?;
         }
         if model.config().pooling.is_some() {

@@ -105,5 +105,9 @@ fn hard() -> impl Strategy<Value = [f32; 3]> {
 fn sums_at_midpoints_and_sums_that_cancel() {
     let config = Config { cases: 1000, failure_persistence: None, ..Config::default() };
     let triples = prop::collection::vec(hard(), 100);
-    TestRunner::new(config).run(&triples, |triples| Ok(check(&triples))).unwrap();
+    let result = TestRunner::new(config).run(&triples, |triples| {
+        check(&triples);
+        Ok(())
+    });
+    result.unwrap();
 }

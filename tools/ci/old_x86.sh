@@ -45,7 +45,7 @@ text env >"$out/native"
 while IFS='|' read -r cpu features expected; do
     for feature in ssse3 sse4.1 f16c fma avx2; do
         status=0
-        qemu-x86_64 -cpu "$cpu" "$out/refuses" "$feature" >/dev/null 2>&1 || status=$?
+        { qemu-x86_64 -cpu "$cpu" "$out/refuses" "$feature"; } >/dev/null 2>&1 || status=$?
         case " $features " in
             *" $feature "*) [ $status = 0 ] || { echo "$cpu: QEMU refuses $feature"; exit 1; } ;;
             *) [ $status = 132 ] || { echo "$cpu: QEMU runs $feature ($status)"; exit 1; } ;;

@@ -107,6 +107,8 @@ fn hostile_row(random: &mut Random, cols: usize, kind: usize) -> Vec<f32> {
 }
 
 fn cpu(isa: &str, threads: usize, head: HeadMode) -> CpuBackend {
+    // WebAssembly has no threads.
+    let threads = if cfg!(target_family = "wasm") { 1 } else { threads };
     CpuBackend::builder().isa(isa).threads(threads).head(head).build().unwrap()
 }
 

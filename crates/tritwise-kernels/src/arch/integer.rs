@@ -1,6 +1,10 @@
 //! The integer half of an instruction set: sums of trit × int8.
 
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 use std::ops::Range;
 
 use super::sealed::Sealed;
@@ -45,7 +49,11 @@ impl<'a> Activations<'a> {
 
     /// The rows in runs of at most `most`, all of about the same length: with at most four,
     /// five rows are 2 and 3, not 4 and 1.
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[cfg(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        all(target_arch = "wasm32", target_feature = "simd128")
+    ))]
     #[inline]
     pub(in crate::arch) fn tiles(&self, most: usize) -> impl Iterator<Item = Range<usize>> {
         let (tokens, tiles) = (self.tokens, self.tokens.div_ceil(most));

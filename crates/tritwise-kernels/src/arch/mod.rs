@@ -15,6 +15,8 @@
 mod aarch64;
 pub(crate) mod generic;
 pub(crate) mod scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm32;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -61,6 +63,8 @@ pub fn available() -> Vec<&'static dyn Isa> {
         all.extend(aarch64::Neon::detect_dotprod().map(|isa| isa as &dyn Isa));
         all.extend(aarch64::Neon::detect().map(|isa| isa as &dyn Isa));
     }
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    all.push(wasm32::Simd128::new());
     all.push(scalar::Scalar::new());
     all
 }

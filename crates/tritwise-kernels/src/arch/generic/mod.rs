@@ -82,7 +82,7 @@ fn largest<L: Lanes>(isa: L, x: L::F32) -> f32 {
 
 /// Implements [`FloatOps`](crate::arch::FloatOps) for an instruction set by
 /// instantiating each algorithm inside a function that enables its features.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "wasm32", target_feature = "simd128")))]
 macro_rules! float_ops {
     ($isa:ident, $features:literal) => {
         impl $crate::arch::FloatOps for $isa {
@@ -148,5 +148,9 @@ macro_rules! float_ops {
         }
     )*};
 }
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 pub(in crate::arch) use float_ops;

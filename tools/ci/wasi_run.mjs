@@ -1,0 +1,16 @@
+// Runs a WASI program under Node, as cargo's runner for wasm32-wasip1:
+// CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings …/wasi_run.mjs". It sees all files and the environment.
+import { readFile } from "node:fs/promises";
+import { WASI } from "node:wasi";
+
+const [program, ...args] = process.argv.slice(2);
+const wasi = new WASI({
+  version: "preview1",
+  args: [program, ...args],
+  env: process.env,
+  preopens: { "/": "/", ".": process.cwd() },
+  returnOnExit: true,
+});
+const module = await WebAssembly.compile(await readFile(program));
+const instance = await WebAssembly.instantiate(module, wasi.getImportObject());
+process.exitCode = wasi.start(instance);

@@ -144,7 +144,7 @@ fn run_model(model: &Model, random: &mut Random) -> std::result::Result<(), Refu
             note(replied)?;
         }
         if model.config().pooling.is_some() {
-            match model.embed(&[&text, "b"]) {
+            match model.embed(&[text.as_str(), "b"]) {
                 Ok(vectors) if !vectors.iter().flatten().all(|x| x.is_finite()) => {
                     return Err(Refusal::Wrong("an embedding that is not finite".to_owned()));
                 }

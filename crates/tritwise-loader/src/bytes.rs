@@ -13,7 +13,7 @@ use std::sync::Arc;
 use memmap2::Mmap;
 use tritwise_tensor::Storage;
 
-/// The bytes of the file at `path`: mapped, or with `no_mmap` read.
+/// The bytes of the file at `path`: mapped, or with `no_mmap`, and where there are no maps (WebAssembly), read.
 ///
 /// # Errors
 /// It cannot be read, somebody holds an exclusive lock on it, or its size changes meanwhile.
@@ -33,7 +33,7 @@ pub(crate) fn open(path: &Path, no_mmap: bool) -> io::Result<Arc<dyn Storage>> {
         ))),
     };
     // Some systems refuse to map nothing.
-    if no_mmap || len == 0 {
+    if no_mmap || len == 0 || cfg!(not(any(unix, windows))) {
         let mut bytes = Vec::new();
         (&file).take(len.saturating_add(1)).read_to_end(&mut bytes)?;
         check(&bytes)?;

@@ -18,7 +18,15 @@ pub(crate) fn tensor_error(file: &str, tensor: &str, message: impl Display) -> C
 
 /// The file at `path` could not be read.
 pub(crate) fn io_error(path: &Path, error: &io::Error) -> CheckpointError {
-    file_error(&path.display().to_string(), format_args!("cannot be read: {error}"))
+    let label = path.display().to_string();
+    match error.kind() {
+        // `wasm32-unknown-unknown` has none.
+        io::ErrorKind::Unsupported => file_error(
+            &label,
+            "cannot be read: there are no files on this platform; open a GGUF file's bytes (`open_bytes`)",
+        ),
+        _ => file_error(&label, format_args!("cannot be read: {error}")),
+    }
 }
 
 /// The file or folder at `path` could not be written.

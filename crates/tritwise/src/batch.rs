@@ -12,12 +12,12 @@
 //! for all of them. When a text ends, its slot takes the next prompt at once.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use tritwise_kernels::CpuBackend;
 use tritwise_model::{Wanted, Workspace};
 
 use crate::session::PREFILL_CHUNK;
+use crate::stopwatch::Stopwatch;
 use crate::writer::Writer;
 use crate::{Cancel, Error, Model, Sampling, Session, StopReason, Summary};
 
@@ -156,7 +156,7 @@ impl<P: Iterator<Item: AsRef<str>>> Completions<P> {
         if self.slots.is_empty() {
             return;
         }
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let counts = counts(&mut self.slots);
         let mut turns = Vec::with_capacity(counts.len());
         for (Slot { session, writer, .. }, &count) in self.slots.iter_mut().zip(&counts) {

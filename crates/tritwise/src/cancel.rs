@@ -38,7 +38,8 @@ impl Cancel {
         self
     }
 
-    /// As [`at`](Self::at), `time` from now.
+    /// As [`at`](Self::at), `time` from now. Not there on `wasm32-unknown-unknown`, which has no clock.
+    #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
     pub fn after(self, time: Duration) -> Self {
         match Instant::now().checked_add(time) {
             Some(deadline) => self.at(deadline),

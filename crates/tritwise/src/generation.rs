@@ -1,10 +1,11 @@
 //! Text as it is made.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tritwise_model::Wanted;
 
+use crate::stopwatch::Stopwatch;
 use crate::writer::{Choice, Writer};
 use crate::{Cancel, Draft, Error, Sampling, Session, TokenLogprob};
 
@@ -43,11 +44,11 @@ pub struct Piece {
 pub struct Summary {
     /// Tokens that had to be evaluated before the first new one.
     pub prompt_tokens: usize,
-    /// Time that took.
+    /// Time that took; zero on `wasm32-unknown-unknown`, which has no clock.
     pub prompt_time: Duration,
     /// Tokens made, the ending one included.
     pub tokens: usize,
-    /// Time spent making the tokens after the first.
+    /// Time spent making the tokens after the first; zero there.
     pub time: Duration,
     /// Runs of the model that made them: with a [`Draft`] there are fewer than tokens.
     pub steps: usize,
@@ -118,7 +119,7 @@ impl<'s> Generation<'s> {
         if self.writer.summary.forced > forced {
             return Ok(text);
         }
-        let start = Instant::now();
+        let start = Stopwatch::start();
         self.guesses.clear();
         if guess {
             self.guess()?;

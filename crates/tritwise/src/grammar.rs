@@ -214,7 +214,11 @@ impl Grammar {
             Kind::Regex => parse(parsers, TopLevelGrammar::from_regex(&self.text)),
             Kind::Lark => parse(parsers, TopLevelGrammar::from_lark(self.text.clone())),
         };
-        // Rules that name each other are followed by recursion.
+        // Rules that name each other are followed by recursion. WebAssembly has no threads; what is too deep for its
+        // stack traps.
+        if cfg!(target_family = "wasm") {
+            return make().map_err(refuse);
+        }
         let made = thread::scope(|scope| {
             let maker = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, make);
             maker.map(|maker| maker.join().unwrap_or_else(|panic| resume_unwind(panic)))

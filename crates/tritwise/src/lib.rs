@@ -64,6 +64,7 @@ mod model;
 mod sampling;
 mod score;
 mod session;
+mod stopwatch;
 mod writer;
 
 pub use batch::{Completion, Completions};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tritwise_kernels::CpuBackend;
 use tritwise_kernels::cpu::{HeadMode, KvType};
@@ -15,6 +15,7 @@ use tritwise_tensor::{Activation, Checkpoint, Config, I2sLayout, Inputs};
 use tritwise_tokenizer::Tokenizer;
 
 use crate::fingerprint::Observed;
+use crate::stopwatch::Stopwatch;
 use crate::{Error, Fingerprint, Session};
 
 /// The longest context that is set up unless another is asked for.
@@ -109,7 +110,7 @@ impl Model {
         self.inner.network.backend().threads()
     }
 
-    /// Time from opening the file, once it is here, to being ready.
+    /// Time from opening the file, once it is here, to being ready; zero on `wasm32-unknown-unknown`, which has no clock.
     pub fn load_time(&self) -> Duration {
         self.inner.load_time
     }
@@ -161,8 +162,8 @@ pub struct ModelBuilder {
 }
 
 impl ModelBuilder {
-    /// Threads to compute with; by default one per physical core. The number
-    /// changes no bit of any result.
+    /// Threads to compute with; by default one per physical core, and one on WebAssembly, where more
+    /// is an error. The number changes no bit of any result.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
@@ -277,7 +278,7 @@ impl ModelBuilder {
         self
     }
 
-    /// Opens the GGUF file or Hugging Face folder at `path`; with the feature `download` also
+    /// Opens the GGUF file or Hugging Face folder at `path` (where there are no files, see [`open_bytes`](Self::open_bytes)); with the feature `download` also
     /// what `hf:owner/name[@revision][/file]` names on the Hugging Face hub.
     ///
     /// # Errors
@@ -289,7 +290,7 @@ impl ModelBuilder {
         if let Some(name) = path.to_str().filter(|path| path.starts_with(download::PREFIX)) {
             return self.fetch(name);
         }
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let source = tritwise_loader::open(path, &self.options)?;
         self.load(&source, start)
     }
@@ -308,12 +309,12 @@ impl ModelBuilder {
     /// # Errors
     /// As for [`open`](Self::open).
     pub fn open_bytes(self, name: &str, bytes: Vec<u8>) -> Result<Model, Error> {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let source = tritwise_loader::open_bytes(name, bytes, &self.options)?;
         self.load(&source, start)
     }
 
-    fn load(self, source: &Source, start: Instant) -> Result<Model, Error> {
+    fn load(self, source: &Source, start: Stopwatch) -> Result<Model, Error> {
         let mut cpu = CpuBackend::builder().from_env().kv(self.kv).head(self.head);
         cpu = cpu.in_place(self.in_place).exact_inputs(self.exact_inputs);
         if let Some(threads) = self.threads {

@@ -7,6 +7,9 @@ use tritwise::sampling_stages::Random;
 use tritwise::transformer::{HeadReads, Keep, Turn, Wanted};
 use tritwise::{Error, HeadMode, Model, ModelBuilder, Params, Piece, Sampling};
 
+/// WebAssembly has no threads.
+const THREADS: usize = if cfg!(target_family = "wasm") { 1 } else { 2 };
+
 fn open(isa: &str, threads: usize) -> Model {
     load(Model::builder().isa(isa).threads(threads))
 }
@@ -38,7 +41,7 @@ fn whole_logits_are_equal_however_they_are_computed() {
     let tokens = model.tokenizer().unwrap().encode_prompt(PROMPT, tritwise::tokenizer::Special::Text).unwrap();
     let expected = logits(&model, &tokens, tokens.len());
     for (isa, layout) in arch::available().iter().flat_map(|isa| isa.layouts().iter().map(move |l| (isa, l.name()))) {
-        for threads in [1, 2] {
+        for threads in 1..=THREADS {
             let model = load(Model::builder().isa(isa.name()).layout(layout).threads(threads));
             for cut in [tokens.len(), 1, 7] {
                 let found = logits(&model, &tokens, cut);
@@ -48,10 +51,19 @@ fn whole_logits_are_equal_however_they_are_computed() {
     }
 }
 
+#[test]
+#[cfg_attr(not(target_family = "wasm"), ignore = "other platforms have threads")]
+fn where_there_are_no_threads_one_is_the_default_and_two_are_refused() {
+    assert_eq!(load(Model::builder()).threads(), 1);
+    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/stories-8m.gguf")).unwrap();
+    let error = Model::builder().threads(2).open_bytes("stories", bytes).unwrap_err().to_string();
+    assert!(error.contains("cannot start 2 threads"), "{error}");
+}
+
 /// A trained model knows what comes next: random weights would be at ln 4096 = 8.3.
 #[test]
 fn it_finds_a_fairy_tale_likely() {
-    let model = open(arch::available()[0].name(), 2);
+    let model = open(arch::available()[0].name(), THREADS);
     let tokens = model.tokenizer().unwrap().encode(PROMPT, tritwise::tokenizer::Special::Text).unwrap();
     let nll = model.negative_log_likelihood(&tokens).unwrap();
     let mean = nll.iter().sum::<f64>() / nll.len() as f64;
@@ -62,7 +74,7 @@ fn it_finds_a_fairy_tale_likely() {
 /// The same seed gives the same text on every machine, so the text can be written down here.
 #[test]
 fn a_seed_is_a_text() {
-    let model = open(arch::available()[0].name(), 2);
+    let model = open(arch::available()[0].name(), THREADS);
     let mut session = model.session();
     session.push("The princess opened the door of the tower, and").unwrap();
     let sampling = Sampling::default().seed(3).max_tokens(24);
@@ -133,7 +145,7 @@ fn a_screened_head_makes_the_text_of_the_full_one() {
     let expected = texts(&load(Model::builder().head(HeadMode::Full)), &samplings);
     assert!(expected.iter().all(|text| text.split_whitespace().count() > 10), "{expected:?}");
     for isa in arch::available() {
-        for threads in [1, 2, 3] {
+        for threads in [1, THREADS, 2 * THREADS - 1] {
             let found = texts(&open(isa.name(), threads), &samplings);
             assert_eq!(found, expected, "{}, {threads} threads", isa.name());
         }
@@ -185,7 +197,7 @@ fn a_screened_head_makes_the_text_of_the_full_one_whatever_the_parameters() {
     let samplings: Vec<Sampling> =
         (0..150).map(|seed| Sampling::new(any_params(&mut random)).seed(seed).max_tokens(12)).collect();
     let expected = texts(&load(Model::builder().head(HeadMode::Full)), &samplings);
-    let found = texts(&open(arch::available()[0].name(), 2), &samplings);
+    let found = texts(&open(arch::available()[0].name(), THREADS), &samplings);
     for ((found, expected), sampling) in found.iter().zip(&expected).zip(&samplings) {
         assert_eq!(found, expected, "{sampling:?}");
     }
@@ -194,7 +206,7 @@ fn a_screened_head_makes_the_text_of_the_full_one_whatever_the_parameters() {
 /// A trained model's likeliest token stands out, so that little of the head is read.
 #[test]
 fn a_screened_head_reads_little() {
-    let model = open(arch::available()[0].name(), 2);
+    let model = open(arch::available()[0].name(), THREADS);
     let tokens = model.tokenizer().unwrap().encode_prompt(PROMPT, tritwise::tokenizer::Special::Text).unwrap();
     let network = model.network();
     let (mut sequence, mut workspace) = (network.sequence(tokens.len()), network.workspace());

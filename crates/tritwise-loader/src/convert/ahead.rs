@@ -10,7 +10,7 @@ use tritwise_tensor::CheckpointError;
 const BUDGET: usize = 512 << 20;
 
 /// Calls `make` for every piece, each on a thread of its own and a few at a time, and `take` for
-/// the results in the order of the pieces, on this thread.
+/// the results in the order of the pieces, on this thread. On WebAssembly, which has no threads, this one does all.
 ///
 /// `memory` says how many bytes a piece takes while it is made.
 ///
@@ -22,6 +22,9 @@ pub(super) fn ahead<P: Sync, T: Send>(
     make: impl Fn(&P) -> Result<T, CheckpointError> + Sync,
     mut take: impl FnMut(&P, T) -> Result<(), CheckpointError>,
 ) -> Result<(), CheckpointError> {
+    if cfg!(target_family = "wasm") {
+        return pieces.iter().try_for_each(|piece| take(piece, make(piece)?));
+    }
     // Twice the threads, since the first result is waited for while later ones, smaller perhaps, are ready.
     let most = 2 * thread::available_parallelism().map_or(1, usize::from);
     let make = &make;

@@ -18,9 +18,15 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// The time in UTC, in seconds since 1970; this library does not know the user's time zone.
-pub(crate) fn utc_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0))
+/// The time in UTC, in seconds since 1970; this library does not know the user's time zone. `None` on
+/// `wasm32-unknown-unknown`, where `std` has no clock and panics if asked.
+pub(crate) fn utc_now() -> Option<i64> {
+    if cfg!(all(target_family = "wasm", target_os = "unknown")) {
+        return None;
+    }
+    let now =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(0));
+    Some(now)
 }
 
 /// `format` with its directives replaced by parts of `seconds`, counted from the start of 1970 on the clock to be shown.

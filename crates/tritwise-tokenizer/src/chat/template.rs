@@ -69,6 +69,7 @@ pub struct Inputs {
     /// Further variables of the template, such as `enable_thinking`.
     pub variables: Map<String, Json>,
     /// What `strftime_now` tells, in seconds from the start of 1970 by the clock to be shown; by default UTC's.
+    /// Without it, a template that asks fails on `wasm32-unknown-unknown`, which has no clock.
     pub now: Option<i64>,
 }
 
@@ -191,8 +192,12 @@ impl ChatTemplate {
 
     fn run(&self, context: &Context, inputs: &Inputs, fuel: u64) -> Result<String, Error> {
         let mut environment = self.environment.clone();
-        let now = inputs.now.unwrap_or_else(clock::utc_now);
-        environment.add_function("strftime_now", move |format: &str| clock::strftime(format, now));
+        let now = inputs.now.or_else(clock::utc_now);
+        environment.add_function("strftime_now", move |format: &str| -> Result<String, minijinja::Error> {
+            let why = "there is no clock on this platform; give the time (Inputs::now)";
+            let now = now.ok_or_else(|| minijinja::Error::new(ErrorKind::InvalidOperation, why))?;
+            Ok(clock::strftime(format, now))
+        });
         environment.set_fuel(Some(fuel));
         let template = environment.get_template(NAME);
         let text = template.and_then(|template| template.render(Value::from(Serde(&context.variables))));
@@ -301,7 +306,12 @@ fn cut_open(mut text: String, last: &Option<String>, source: &str) -> Result<Str
 
 /// Runs minijinja in a thread with `stack` bytes of stack: a hostile template nests expressions as deeply as it is long,
 /// and lists as deeply as its fuel lasts, and reading, comparing, printing and dropping them takes stack.
+///
+/// WebAssembly has no threads. There it runs on the caller's stack, whose end traps: the program ends, but no memory is overwritten.
 fn apart<T: Send>(origin: &Origin, stack: usize, run: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
+    if cfg!(target_family = "wasm") {
+        return run();
+    }
     let failed = |message: String| Error::Template { template: origin.to_string(), line: 0, message };
     std::thread::scope(|scope| {
         let running = std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, run);

@@ -231,10 +231,12 @@ fn kv_name(code: u8) -> String {
 
 /// A new file in the folder of `path`, under a name that nobody has.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    // WebAssembly has no process numbers, and `std` panics if asked for one.
+    let process = if cfg!(target_family = "wasm") { 0 } else { std::process::id() };
     let mut attempt = 0;
     loop {
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}-{attempt}.partial", std::process::id()));
+        name.push(format!(".{process}-{attempt}.partial"));
         let partial = PathBuf::from(name);
         match OpenOptions::new().write(true).create_new(true).open(&partial) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 1000 => attempt += 1,

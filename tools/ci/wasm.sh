@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# WebAssembly, under Node: the kernels' conformance tests, with SIMD.
+# WebAssembly, under Node: the kernels' conformance tests with SIMD, the bundled model with and without, and
+# examples/web, whose text must be the native one. Needs target/release/examples/generate.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' 2>/dev/null ||
     { echo "no Node 20: skipped"; exit 0; }
-rustup target add wasm32-wasip1 >/dev/null 2>&1 ||
-    { echo "rustup cannot add the target wasm32-wasip1: skipped"; exit 0; }
+rustup target add wasm32-wasip1 wasm32-unknown-unknown >/dev/null 2>&1 ||
+    { echo "rustup cannot add the targets wasm32-wasip1 and wasm32-unknown-unknown: skipped"; exit 0; }
+native=${CARGO_TARGET_DIR:-target}/release/examples/generate
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
 # Symbols would be most of what is compiled.
 export CARGO_PROFILE_DEV_DEBUG=0
 export CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings $PWD/tools/ci/wasi_run.mjs"
@@ -14,4 +18,19 @@ wasi() { cargo test --quiet --target wasm32-wasip1 "$@"; }
 (
     export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-C target-feature=+simd128" TRITWISE_EXPECT_ISA=wasm32-simd128
     wasi -p tritwise-kernels --test '*conformance' --test binary --test fma --test screen
+    wasi -p tritwise --test bundled
 )
+# What is compiled without SIMD computes with the definition of all kernels, which takes longer.
+wasi -p tritwise --test bundled -- a_seed_is_a_text
+
+prompt="Once upon a time there was a king"
+"$native" --prompt "$prompt" -n 48 --seed 7 >"$out/native" 2>/dev/null
+export CARGO_TARGET_DIR=$PWD/${CARGO_TARGET_DIR:-target}/web
+(cd examples/web && cargo clippy --quiet --release -- -D warnings && cargo fmt --check && cargo build --quiet --release)
+web() { node examples/web/generate.mjs "$CARGO_TARGET_DIR/wasm32-unknown-unknown/release/tritwise_web.wasm" "$@"; }
+web assets/stories-8m.gguf "$prompt" 7 48 >"$out/web" 2>"$out/isa"
+cmp "$out/native" "$out/web"
+grep -qx wasm32-simd128 "$out/isa"
+echo "examples/web: the same text as natively"
+web README.md "$prompt" 2>"$out/error" && { echo "a text file was taken for a model"; exit 1; }
+grep -q "GGUF" "$out/error"

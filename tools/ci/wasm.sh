@@ -24,7 +24,7 @@ wasi() { cargo test --quiet --target wasm32-wasip1 "$@"; }
 wasi -p tritwise --test bundled -- a_seed_is_a_text
 
 prompt="Once upon a time there was a king"
-"$native" --prompt "$prompt" -n 48 --seed 7 >"$out/native" 2>/dev/null
+"$native" --prompt "$prompt" -n 48 --seed 7 --temp 0.8 --repetition-penalty 1 >"$out/native" 2>/dev/null
 export CARGO_TARGET_DIR=$PWD/${CARGO_TARGET_DIR:-target}/web
 (cd examples/web && cargo clippy --quiet --release -- -D warnings && cargo fmt --check && cargo build --quiet --release)
 web() { node examples/web/generate.mjs "$CARGO_TARGET_DIR/wasm32-unknown-unknown/release/tritwise_web.wasm" "$@"; }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::StopReason;
 
@@ -40,7 +40,7 @@ impl Cancel {
 
     /// As [`at`](Self::at), `time` from now. Not there on `wasm32-unknown-unknown`, which has no clock.
     #[cfg(not(all(target_family = "wasm", target_os = "unknown")))]
-    pub fn after(self, time: Duration) -> Self {
+    pub fn after(self, time: std::time::Duration) -> Self {
         match Instant::now().checked_add(time) {
             Some(deadline) => self.at(deadline),
             // Later than the clock can tell is never.

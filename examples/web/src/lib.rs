@@ -35,7 +35,9 @@ extern "C" fn allocate(len: usize) -> *mut u8 {
 /// `bytes` and `len` are those of an [`allocate`], and are not used again.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn open(bytes: *mut u8, len: usize) -> i32 {
-    std::panic::set_hook(Box::new(|panic| fail(&panic.to_string())));
+    std::panic::set_hook(Box::new(|panic| {
+        fail(&panic.to_string());
+    }));
     // SAFETY: that is this function's own contract.
     let bytes = unsafe { taken(bytes, len) };
     match Model::builder().open_bytes("model", bytes) {

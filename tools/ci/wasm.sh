@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# WebAssembly, under Node: the kernels' conformance tests with SIMD, the bundled model with and without, and
-# examples/web, whose text must be the native one. Needs target/release/examples/generate.
+# WebAssembly with SIMD, under Node: the exactness suite, the bundled model, and examples/web, whose text must be the
+# native one. Needs target/release/examples/generate.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' 2>/dev/null ||
@@ -14,14 +14,14 @@ trap 'rm -rf "$out"' EXIT
 export CARGO_PROFILE_DEV_DEBUG=0
 export CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings $PWD/tools/ci/wasi_run.mjs"
 
+# Whole logits against the digests that x86 recorded, and the bundled model's text. `wasm.sh all` adds the kernels' own tests.
+export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-C target-feature=+simd128" TRITWISE_EXPECT_ISA=wasm32-simd128
 wasi() { cargo test --quiet --target wasm32-wasip1 "$@"; }
-(
-    export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-C target-feature=+simd128" TRITWISE_EXPECT_ISA=wasm32-simd128
+wasi -p tritwise --test exactness
+wasi -p tritwise --test bundled -- a_seed_is_a_text where_there_are_no_threads
+if [ "${1:-}" = all ]; then
     wasi -p tritwise-kernels --test '*conformance' --test binary --test fma --test screen
-    wasi -p tritwise --test bundled
-)
-# What is compiled without SIMD computes with the definition of all kernels, which takes longer.
-wasi -p tritwise --test bundled -- a_seed_is_a_text
+fi
 
 prompt="Once upon a time there was a king"
 "$native" --prompt "$prompt" -n 48 --seed 7 --temp 0.8 --repetition-penalty 1 >"$out/native" 2>/dev/null

@@ -77,3 +77,5 @@ CPUS
 
 # The last CPU has all of them. Left out is what takes an emulated CPU minutes, and is the same code on every instruction set.
 run --test integer_conformance --test attention_conformance -- --skip widest_exact --skip rows_of_a_prompt
+# Whole logits, with every instruction set, against the digests that x86 recorded.
+run --test exactness

@@ -50,6 +50,14 @@ def check_readme(outside: set[str], packages: int) -> list[str]:
     return wrong
 
 
+def check_lints() -> list[str]:
+    """The list of denied lints is written in each crate's lib.rs, since Cargo cannot share a part of one: it is one list."""
+    libs = {path.parts[-3]: path.read_text(encoding="utf-8") for path in README.parent.glob("crates/*/src/lib.rs")}
+    lists = {name: re.findall(r"not\(test\),\s*deny\((.*?)\)", text, re.S) for name, text in libs.items() if name != "tritwise-kernels"}
+    first = lists["tritwise-gguf"]
+    return [f"{name} denies other lints than tritwise-gguf" for name, found in sorted(lists.items()) if not found or found != first]
+
+
 def main() -> int:
     metadata = json.loads(
         subprocess.run(["cargo", "metadata", "--format-version", "1", "--locked"],
@@ -81,7 +89,7 @@ def main() -> int:
     native = sorted({name for name, _ in packages} & NATIVE)
     wrong += [f"{name} is in the default tree: pure Rust is a promise" for name in native]
     outside = set().union(*ALLOWED.values(), *OPTIONAL.values()) - ALLOWED.keys()
-    wrong += check_readme(outside, len(packages))
+    wrong += check_readme(outside, len(packages)) + check_lints()
     for line in wrong:
         print(line)
     if not wrong:

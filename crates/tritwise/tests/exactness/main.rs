@@ -70,25 +70,25 @@ fn screened_heads_have_the_bits_that_matter() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "minutes unoptimised; .ci/run runs it in release"]
 fn whole_matrix_of_random_models() {
     check_all(subjects::random(), &Extent::whole(Modes::All));
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "minutes unoptimised; .ci/run runs it in release"]
 fn whole_matrix_of_folders() {
     check_all(subjects::folders(), &Extent::whole(Modes::All));
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "minutes unoptimised; .ci/run runs it in release"]
 fn whole_matrix_of_files() {
     check_all(subjects::files(), &Extent::quick(Modes::All));
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "minutes unoptimised; .ci/run runs it in release"]
 fn whole_matrix_of_encodings() {
     let wide = subjects::wide();
     check_all([wide.variant("as stored", wide.weights.clone())], &Extent::whole(Modes::All));
@@ -100,19 +100,19 @@ fn whole_matrix_of_encodings() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "minutes unoptimised; .ci/run runs it in release"]
 fn whole_matrix_of_the_bundled_model() {
     matrix::check(&subjects::bundled(), &Extent::whole(Modes::Defined));
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "minutes unoptimised; .ci/run runs it in release"]
 fn whole_matrix_of_published_widths() {
     matrix::check(&subjects::published_widths(), &Extent::quick(Modes::Defined));
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "minutes unoptimised; .ci/run runs it in release"]
 fn whole_matrix_of_screened_heads() {
     let large = subjects::large_head();
     heads::check(&large, &startable(1..=8));

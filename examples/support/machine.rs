@@ -20,6 +20,9 @@ const BUFFER: usize = 512 << 20;
 /// Bytes that a thread takes at a time, so that a slow core delays little.
 const PIECE: usize = 1 << 20;
 
+/// Bytes of a stream that are added up before it is the next one's turn.
+const STEP: usize = 128;
+
 /// Rounds of multiply-adds that a thread takes at a time, and pieces per thread of a burst.
 const ROUNDS: usize = 50_000;
 const PIECES: usize = 40;
@@ -47,27 +50,34 @@ impl Memory {
         Ok(Self(pages))
     }
 
-    /// Gigabytes (10⁹) per second that `threads` threads read together: the
-    /// buffer once with each of two loops, and the faster of them.
-    pub fn read_gb_per_s(&self, threads: usize) -> f64 {
-        let read = |sum: fn(&[u8]) -> u64| {
+    /// Gigabytes (10⁹) per second that `threads` threads read together: the buffer once with each of three loops, and the
+    /// fastest of them. Which one that is depends on the processor: some read a single stream best, some several, some
+    /// only when they are asked for what comes next.
+    pub fn read_gb_per_s(&self, isa: &dyn Isa, threads: usize) -> f64 {
+        let read = |sum: &(dyn Fn(&[u8]) -> u64 + Sync)| {
             let taken = take_pieces(threads, BUFFER / PIECE, &|i| sum(&self.0[i * PIECE..][..PIECE]));
             BUFFER as f64 / taken.as_secs_f64() / 1e9
         };
-        read(sum::<1>).max(read(sum::<4>))
+        let silent = |_: &[u8]| {};
+        let one = read(&|piece| sum::<1>(piece, &silent));
+        let four = read(&|piece| sum::<4>(piece, &silent));
+        one.max(four).max(read(&|piece| sum::<8>(piece, &|next| isa.prefetch(next))))
     }
 }
 
 /// Sums a piece as `STREAMS` streams side by side, sixteen words of each at a
-/// time, so that loads and not additions are what limits it.
-fn sum<const STREAMS: usize>(piece: &[u8]) -> u64 {
-    let words = piece.as_chunks::<8>().0;
-    let mut streams = words.chunks_exact(words.len() / STREAMS).map(|stream| stream.as_chunks::<16>().0);
+/// time, so that loads and not additions are what limits it. `ask` is told what will be read 2 KiB later.
+fn sum<const STREAMS: usize>(piece: &[u8], ask: &impl Fn(&[u8])) -> u64 {
+    let steps = piece.as_chunks::<STEP>().0;
+    let mut streams = steps.chunks_exact(steps.len() / STREAMS);
     let streams: [_; STREAMS] = std::array::from_fn(|_| streams.next().unwrap_or_default());
-    let mut sums = [[0u64; 16]; STREAMS];
-    for at in 0..words.len() / STREAMS / 16 {
+    let mut sums = [[0u64; STEP / 8]; STREAMS];
+    for at in 0..steps.len() / STREAMS {
         for (sums, stream) in sums.iter_mut().zip(&streams) {
-            for (sum, word) in sums.iter_mut().zip(&stream[at]) {
+            if let Some(next) = stream.get(at + 2048 / STEP) {
+                ask(next);
+            }
+            for (sum, word) in sums.iter_mut().zip(stream[at].as_chunks().0) {
                 *sum = sum.wrapping_add(u64::from_ne_bytes(*word));
             }
         }

@@ -181,7 +181,7 @@ pub fn decode(
     let kv = past.len();
     let text = text(model, kv + tokens);
     let kv_bytes = |positions| network.backend().cache_bytes(network.config(), positions) as f64;
-    let ceiling = || memory.read_gb_per_s(network.backend().decode_threads());
+    let ceiling = || memory.read_gb_per_s(network.backend().isa(), network.backend().decode_threads());
     let mut workspace = network.workspace();
     let mut before = ceiling();
     let mut head = HeadReads::default();

@@ -24,7 +24,7 @@ fn kernels_give_the_bits_of_their_definition() {
         let padded = cols.next_multiple_of(FINE_COLS);
         // Any bytes, the extreme ones too: codes and steps are not only those that are written.
         for fill in [None, Some(0xff), Some(0)] {
-            let panels = 3;
+            let panels = 7;
             let mut byte = || fill.unwrap_or(random.bits() as u8);
             let lines: Vec<Line> = (0..panels * padded / SKETCH_COLS * SKETCH_LINES)
                 .map(|_| Line(std::array::from_fn(|_| byte())))

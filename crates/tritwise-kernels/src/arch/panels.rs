@@ -162,6 +162,12 @@ impl<'a> Panels<'a> {
         self.lines
     }
 
+    /// The panels in groups of `len`, of which the last may have fewer.
+    pub fn groups(&self, len: usize) -> impl Iterator<Item = Self> + use<'a> {
+        let Self { layout, lines, lines_per_panel } = *self;
+        lines.chunks(len * lines_per_panel).map(move |lines| Self { layout, lines, lines_per_panel })
+    }
+
     /// The panels, one after the other.
     pub fn iter(&self) -> std::slice::ChunksExact<'a, Line> {
         self.lines.chunks_exact(self.lines_per_panel)

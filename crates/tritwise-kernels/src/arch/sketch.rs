@@ -240,6 +240,12 @@ impl<'a> CoarsePanels<'a> {
         self.lines.is_empty()
     }
 
+    /// The blocks of `len` panels at a time, of which the last may be fewer.
+    #[cfg(target_arch = "x86_64")]
+    pub(in crate::arch) fn groups(&self, len: usize) -> impl Iterator<Item = &'a [[Line; SKETCH_LINES]]> + use<'a> {
+        self.lines.chunks(len * self.lines_per_panel).map(|panels| panels.as_chunks().0)
+    }
+
     /// The panels, each as its blocks.
     pub(in crate::arch) fn iter(&self) -> impl Iterator<Item = &'a [[Line; SKETCH_LINES]]> {
         self.lines.chunks_exact(self.lines_per_panel).map(|panel| panel.as_chunks().0)

@@ -19,7 +19,7 @@ use bytemuck::cast_slice;
 
 use crate::arch::{ATTEND_CHUNK, KV_BLOCK, KvChunk, Softmax};
 
-use super::attend::{Past, Places};
+use super::attend::{AHEAD, Past, Places};
 use super::kv::{Codes, Parts};
 use super::softmax::{Merge, Scores, soften};
 use super::{LANES, Lanes, largest};
@@ -145,6 +145,7 @@ fn dots<L: Lanes, const Q: usize, const N: usize>(
 ) -> [[L::I32; N]; Q] {
     let mut sums = [[isa.zero_i32(); N]; Q];
     for (i, line) in lines.iter().enumerate() {
+        isa.prefetch(&line[half], AHEAD);
         let mut pairs = [isa.load_pairs(&line[half]); N];
         for n in 1..N {
             pairs[n] = isa.load_pairs(&line[half + n]);

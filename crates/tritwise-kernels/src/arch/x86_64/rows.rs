@@ -9,6 +9,7 @@
 
 use std::arch::x86_64::*;
 
+use super::stream;
 use crate::arch::{Activations, Layout, Line, Panels};
 
 /// Columns of a line, of which each half has four planes.
@@ -54,6 +55,7 @@ fn sums<const T: usize>(row: &[Line], x: Activations<'_>, first: usize, out: &mu
     for start in (0..row.len()).step_by(NARROW_LINES) {
         let mut narrow = [_mm256_setzero_si256(); T];
         for i in start..row.len().min(start + NARROW_LINES) {
+            stream::prefetch(&row[i].0, stream::AHEAD_ALONE);
             let halves: [__m256i; 2] = bytemuck::cast(row[i].0);
             for plane in 0..8 {
                 let shift = _mm256_set1_epi32(6 - 2 * (plane % 4) as i32);

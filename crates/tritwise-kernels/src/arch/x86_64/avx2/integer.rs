@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 use std::hint::black_box;
 use std::ops::Range;
 
-use super::super::rows;
+use super::super::{rows, stream};
 use super::{Avx2, vnni};
 use crate::arch::integer::group_by_group;
 use crate::arch::{Activations, IntegerOps, Layout, Line, Panels};
@@ -148,6 +148,7 @@ fn sums<const T: usize>(panel: &[Line], x: Activations<'_>, first: usize, out: &
         let end = panel.len().min(start + NARROW_LINES);
         let mut narrow = [[_mm256_setzero_si256(); 2]; T];
         for i in start..end {
+            stream::prefetch(&panel[i].0, stream::AHEAD_ALONE);
             let halves: [__m256i; 2] = bytemuck::cast(panel[i].0);
             for f in 0..4 {
                 let shift = _mm256_set1_epi32(2 * f as i32);

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::stream;
 use super::Avx2;
 use crate::arch::generic::{LANES, Lanes, lanes_ops};
 
@@ -103,11 +104,7 @@ impl Lanes for Avx2 {
             _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(u16::from_le_bytes(*x)))))
         }
 
-        fn prefetch(x: &[u8], ahead: usize) {
-            #[allow(unused_unsafe, reason = "an unsafe function up to Rust 1.89")]
-            // SAFETY: a prefetch of any address has no effect but on time.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(x.as_ptr().wrapping_add(ahead).cast()) }
-        }
+        fn prefetch(x: &[u8], ahead: usize) { stream::prefetch(x, ahead) }
     }
 
     #[inline(always)]

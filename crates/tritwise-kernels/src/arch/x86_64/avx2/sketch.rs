@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::stream;
 use super::Avx2;
 use crate::arch::sketch::check_screen;
 use crate::arch::{CoarsePanels, FineBlock, Line, PANEL_ROWS, Probe, SKETCH_GROUP, SKETCH_LINES, SketchOps};
@@ -42,6 +43,7 @@ fn panel_sums(panel: &[[Line; SKETCH_LINES]], probe: &Probe) -> [__m256; 2] {
     let (high, low, offsets) = (high.as_chunks::<4>().0, low.as_chunks::<4>().0, offsets.as_chunks::<4>().0);
     let mut sums = [_mm256_setzero_ps(); 2];
     for (((block, high), low), offsets) in panel.iter().zip(high).zip(low).zip(offsets) {
+        block.iter().for_each(|line| stream::prefetch(&line.0, stream::AHEAD_ALONE));
         let (codes, _) = block[1..].as_chunks::<4>();
         let (steps, _) = block[0].0.as_chunks::<8>();
         for g in 0..4 {

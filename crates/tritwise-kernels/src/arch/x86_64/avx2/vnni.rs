@@ -7,6 +7,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::stream;
 use crate::arch::{Activations, Layout, Line, Panels};
 
 /// Rows of a panel, and columns of a line.
@@ -40,6 +41,7 @@ macro_rules! kernels {
                 for (panel, x) in panel.chunks(RUN_LINES).zip(x.chunks(RUN_LINES)) {
                     let mut scaled = [[_mm256_setzero_si256(); 2]; 4];
                     for (line, x) in panel.iter().zip(x) {
+                        stream::prefetch(&line.0, stream::AHEAD_ALONE);
                         let halves: [__m256i; 2] = bytemuck::cast(line.0);
                         let words: [i32; 4] = bytemuck::cast(*x);
                         for f in 0..4 {
@@ -88,6 +90,7 @@ macro_rules! kernels {
             let x: [&[Run]; T] = std::array::from_fn(|t| x.row(first + t, panel.len() * COLS).as_chunks::<COLS>().0);
             let mut sums = [[_mm256_setzero_si256(); 2]; T];
             for (i, line) in panel.iter().enumerate() {
+                stream::prefetch(&line.0, stream::AHEAD_ALONE);
                 step::<0, T>(line, x, i, &mut sums);
                 step::<1, T>(line, x, i, &mut sums);
                 step::<2, T>(line, x, i, &mut sums);

@@ -3,6 +3,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::stream::{self, STREAMS};
 use super::Avx512Vnni;
 use crate::arch::sketch::check_screen;
 use crate::arch::{CoarsePanels, FineBlock, Line, PANEL_ROWS, Probe, SKETCH_GROUP, SKETCH_LINES, SketchOps};
@@ -20,35 +21,51 @@ impl SketchOps for Avx512Vnni {
     }
 }
 
+/// Some panels at a time, as many as come from memory fastest.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")]
 fn screen(panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f32]) {
-    let (scales, _) = scales.as_chunks::<PANEL_ROWS>();
-    let (out, _) = out.as_chunks_mut::<PANEL_ROWS>();
-    let unit = _mm512_set1_ps(probe.unit() * 0.5);
-    for ((panel, scales), out) in panels.iter().zip(scales).zip(out) {
-        let scale = _mm512_mul_ps(bytemuck::cast(*scales), unit);
-        *out = bytemuck::cast(_mm512_mul_ps(panel_sums(panel, probe), scale));
+    let streams = stream::streams();
+    let rows = streams * PANEL_ROWS;
+    for ((group, scales), out) in panels.groups(streams).zip(scales.chunks(rows)).zip(out.chunks_mut(rows)) {
+        match scales.len() / PANEL_ROWS {
+            1 => estimates::<1>(group, scales, probe, out),
+            2 => estimates::<2>(group, scales, probe, out),
+            3 => estimates::<3>(group, scales, probe, out),
+            STREAMS => estimates::<STREAMS>(group, scales, probe, out),
+            _ => unreachable!("1 to {STREAMS} panels"),
+        }
     }
 }
 
-/// The sums of one panel's rows, in units of their scales.
+/// The estimates of the rows of `P` panels.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")]
-#[inline]
-fn panel_sums(panel: &[[Line; SKETCH_LINES]], probe: &Probe) -> __m512 {
+fn estimates<const P: usize>(blocks: &[[Line; SKETCH_LINES]], scales: &[f32], probe: &Probe, out: &mut [f32]) {
     let (high, low, offsets) = probe.groups();
     let (high, low, offsets) = (high.as_chunks::<4>().0, low.as_chunks::<4>().0, offsets.as_chunks::<4>().0);
-    let mut sum = _mm512_setzero_ps();
-    for (((block, high), low), offsets) in panel.iter().zip(high).zip(low).zip(offsets) {
-        let (codes, _) = block[1..].as_chunks::<4>();
-        let (steps, _) = block[0].0.as_chunks::<16>();
-        for g in 0..4 {
-            let s = group_sums(&codes[g], &high[g], &low[g]);
-            let s = _mm512_sub_epi32(_mm512_slli_epi32::<1>(s), _mm512_set1_epi32(offsets[g]));
-            let m = _mm512_cvtepu8_epi32(bytemuck::cast(steps[g]));
-            sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(m), _mm512_cvtepi32_ps(s), sum);
+    let len = offsets.len();
+    let (high, low) = (&high[..len], &low[..len]);
+    let panels: [&[[Line; SKETCH_LINES]]; P] = std::array::from_fn(|p| &blocks[p * len..][..len]);
+    let mut sums = [_mm512_setzero_ps(); P];
+    for b in 0..len {
+        for p in 0..P {
+            let block = &panels[p][b];
+            block.iter().for_each(|line| stream::prefetch(&line.0, stream::AHEAD));
+            let (codes, _) = block[1..].as_chunks::<4>();
+            let (steps, _) = block[0].0.as_chunks::<16>();
+            for g in 0..4 {
+                let s = group_sums(&codes[g], &high[b][g], &low[b][g]);
+                let s = _mm512_sub_epi32(_mm512_slli_epi32::<1>(s), _mm512_set1_epi32(offsets[b][g]));
+                let m = _mm512_cvtepu8_epi32(bytemuck::cast(steps[g]));
+                sums[p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(m), _mm512_cvtepi32_ps(s), sums[p]);
+            }
         }
     }
-    sum
+    let unit = _mm512_set1_ps(probe.unit() * 0.5);
+    let (scales, _) = scales.as_chunks::<PANEL_ROWS>();
+    let (out, _) = out.as_chunks_mut::<PANEL_ROWS>();
+    for ((sum, scales), out) in sums.into_iter().zip(scales).zip(out) {
+        *out = bytemuck::cast(_mm512_mul_ps(sum, _mm512_mul_ps(bytemuck::cast(*scales), unit)));
+    }
 }
 
 /// `Σ coarse · (256·high + low)` over one group.

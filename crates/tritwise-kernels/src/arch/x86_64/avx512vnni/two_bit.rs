@@ -10,6 +10,7 @@
 
 use std::arch::x86_64::*;
 
+use super::super::stream::{self, STREAMS};
 use crate::arch::{Activations, Layout, Line, Panels};
 
 /// Rows of a panel, and columns of a line.
@@ -27,44 +28,51 @@ const LINE_MAX: i32 = 4 * 128 * (3 * 64);
 /// overflows: 349,520 columns, so in practice never within a row.
 const RUN_LINES: usize = (i32::MAX / LINE_MAX) as usize;
 
-/// One panel at a time, so that weights come from memory as one stream, to which
-/// the hardware's prefetcher needs no help. Two panels would share the loads of
-/// activations and run a third faster where weights are in the second-level
-/// cache (53 against 40 GB/s on a Zen 4 core), but two streams from memory came
-/// at little more than half the speed of one (17 against 30, which is what a
-/// plain read reaches). `_mm_prefetch` 2 to 16 KiB ahead changed neither.
+/// Some panels at a time, as many as come from memory fastest.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn gemv(panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
-    let (x, _) = x.as_chunks::<COLS>();
-    let (out, _) = out.as_chunks_mut::<ROWS>();
-    for (panel, out) in panels.iter().zip(out) {
-        *out = bytemuck::cast(panel_sums(panel, x));
+    let streams = stream::streams();
+    let (x, _) = x.as_chunks();
+    for (group, out) in panels.groups(streams).zip(out.chunks_mut(streams * ROWS)) {
+        match group.len() {
+            1 => panel_sums::<1>(group, x, out),
+            2 => panel_sums::<2>(group, x, out),
+            3 => panel_sums::<3>(group, x, out),
+            STREAMS => panel_sums::<STREAMS>(group, x, out),
+            _ => unreachable!("1 to {STREAMS} panels"),
+        }
     }
 }
 
-/// The sums of one panel's rows.
+/// The sums of the rows of `P` panels.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-#[inline]
-fn panel_sums(panel: &[Line], x: &[Run]) -> __m512i {
+fn panel_sums<const P: usize>(panels: Panels<'_>, x: &[Run], out: &mut [i32]) {
     let masks = [0x03, 0x0C, 0x30, 0xC0_u8 as i8].map(|mask| _mm512_set1_epi8(mask));
-    let mut sum = _mm512_setzero_si512();
-    for (panel, x) in panel.chunks(RUN_LINES).zip(x.chunks(RUN_LINES)) {
-        let mut scaled = [_mm512_setzero_si512(); 4];
-        for (line, x) in panel.iter().zip(x) {
-            let line = bytemuck::cast(line.0);
-            let words: [i32; 4] = bytemuck::cast(*x);
-            for f in 0..4 {
-                let codes = _mm512_and_si512(line, masks[f]);
-                scaled[f] = _mm512_dpbusd_epi32(scaled[f], codes, _mm512_set1_epi32(words[f]));
+    let panels: [&[Line]; P] = std::array::from_fn(|p| &panels.lines()[p * x.len()..][..x.len()]);
+    let mut sums = [_mm512_setzero_si512(); P];
+    for (piece, ahead) in stream::pieces::<P>(x.len()) {
+        for start in piece.clone().step_by(RUN_LINES) {
+            let mut scaled = [[_mm512_setzero_si512(); 4]; P];
+            for i in start..piece.end.min(start + RUN_LINES) {
+                let words: [i32; 4] = bytemuck::cast(x[i]);
+                for p in 0..P {
+                    stream::prefetch(&panels[p][i].0, ahead);
+                    let line = bytemuck::cast(panels[p][i].0);
+                    for f in 0..4 {
+                        let codes = _mm512_and_si512(line, masks[f]);
+                        scaled[p][f] = _mm512_dpbusd_epi32(scaled[p][f], codes, _mm512_set1_epi32(words[f]));
+                    }
+                }
+            }
+            for (sum, [by_1, by_4, by_16, by_64]) in sums.iter_mut().zip(scaled) {
+                // Exact: each accumulator is a multiple of what it is divided by.
+                let low = _mm512_add_epi32(by_1, _mm512_srai_epi32::<2>(by_4));
+                let high = _mm512_add_epi32(_mm512_srai_epi32::<4>(by_16), _mm512_srai_epi32::<6>(by_64));
+                *sum = _mm512_add_epi32(*sum, _mm512_add_epi32(low, high));
             }
         }
-        // Exact: each accumulator is a multiple of what it is divided by.
-        let [by_1, by_4, by_16, by_64] = scaled;
-        let low = _mm512_add_epi32(by_1, _mm512_srai_epi32::<2>(by_4));
-        let high = _mm512_add_epi32(_mm512_srai_epi32::<4>(by_16), _mm512_srai_epi32::<6>(by_64));
-        sum = _mm512_add_epi32(sum, _mm512_add_epi32(low, high));
     }
-    sum
+    out.copy_from_slice(bytemuck::cast_slice(&sums));
 }
 
 /// Tokens of a tile at most.
@@ -123,6 +131,7 @@ impl Tile<'_> {
         let x: [&[Run]; T] = std::array::from_fn(|t| self.x.row(self.first + t, lines * COLS).as_chunks::<COLS>().0);
         let mut sums = [[_mm512_setzero_si512(); T]; P];
         for i in 0..lines {
+            panels.iter().for_each(|panel| stream::prefetch(&panel[i].0, stream::AHEAD_ALONE));
             step::<0, P, T>(panels, x, i, &mut sums);
             step::<1, P, T>(panels, x, i, &mut sums);
             step::<2, P, T>(panels, x, i, &mut sums);

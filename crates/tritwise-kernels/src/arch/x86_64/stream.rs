@@ -1,0 +1,46 @@
+//! How weights come from memory: in one stream or several, asked for in time.
+//!
+//! Hardware sees that lines are read one after the other and reads ahead, on Intel's twenty lines in each
+//! stream. On a server of theirs a line takes so long to come that this is 10 GB/s, half of what a core can read. Four
+//! streams, each asked for 2 KiB before it is needed, come as fast as they can be read at all. On AMD's the hardware reads
+//! further ahead: a single stream is as fast as reading can be, several are slower, and asking changes nothing.
+//! docs/speed.md has the measurements.
+
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use std::ops::Range;
+
+use crate::arch::Line;
+
+/// How far ahead of its reader a line is asked for.
+pub(super) const AHEAD: usize = 2048;
+const AHEAD_LINES: usize = AHEAD / size_of::<Line>();
+
+/// The same where there is one stream.
+pub(super) const AHEAD_ALONE: usize = 4096;
+
+/// Panels that are read side by side at most.
+pub(super) const STREAMS: usize = 4;
+
+/// Panels that this CPU reads fastest side by side.
+pub(super) fn streams() -> usize {
+    // The mark of AMD's CPUs, all of which have this extension and no others do.
+    if is_x86_feature_detected!("sse4a") { 1 } else { STREAMS }
+}
+
+/// The lines of `P` panels of `lines` lines that are read side by side, and how far behind each lies the one to ask for: in
+/// the same panel, and towards its end in the panel that is read after it.
+#[inline(always)]
+pub(super) fn pieces<const P: usize>(lines: usize) -> [(Range<usize>, usize); 2] {
+    let last = lines.saturating_sub(AHEAD_LINES);
+    [(0..last, AHEAD), (last..lines, AHEAD + (P - 1) * lines * size_of::<Line>())]
+}
+
+/// Asks for the cache line `ahead` bytes behind the start of `bytes`, which need not be there.
+#[inline(always)]
+pub(super) fn prefetch(bytes: &[u8], ahead: usize) {
+    #[allow(unused_unsafe, reason = "an unsafe function up to Rust 1.89")]
+    // SAFETY: a prefetch of any address has no effect but on time.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead).cast());
+    }
+}

@@ -141,7 +141,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn logits(&self, x: &Self::Rows, rows: &[usize], norm: &Self::Norm, table: &Self::Table, out: &mut [f32]);
 
     /// As [`logits`](Self::logits), but a logit of row `rows[i]` that does not matter by
-    /// `keeps[i]` may be −∞ instead; those that matter have the same bits. Says what was read,
+    /// `keeps[i]` may be −∞ instead, and one that is −∞ is NaN; those that matter have the same bits. Says what was read,
     /// which is less for several rows together than one by one.
     fn top_logits(
         &self,

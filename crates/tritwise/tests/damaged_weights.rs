@@ -3,11 +3,18 @@
 use std::path::PathBuf;
 
 use tritwise::transformer::{self, Turn, Wanted};
-use tritwise::{Error, KvType, Model, Pooling, Sampling};
+use tritwise::{Error, HeadMode, KvType, Model, Pooling, Sampling};
 
 /// A random Gemma that embeds, whose embedding rows of some tokens are NaN. Other tokens' logits are numbers, as the head
 /// is tied, unless one of these is in the text: then all are none; and theirs never are.
 fn damaged(untied: bool, tokens: &[usize]) -> Model {
+    // NaN.
+    let folder = with_rows(untied, tokens, &[0xff]);
+    Model::builder().threads(1).no_mmap(true).open(folder.path()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The folder of such a model, with `fill` in place of NaN, again and again.
+fn with_rows(untied: bool, tokens: &[usize], fill: &[u8]) -> tempfile::TempDir {
     let name = if untied { "llama-bitlinear-divide" } else { "gemma3-embedding" };
     let sound: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/fixtures", name].iter().collect();
     let folder = tempfile::tempdir().expect("a folder");
@@ -24,12 +31,11 @@ fn damaged(untied: bool, tokens: &[usize]) -> Model {
     let (start, end) = (start.as_u64().expect("a number") as usize, end.as_u64().expect("a number") as usize);
     let row = (end - start) / table["shape"][0].as_u64().expect("a number") as usize;
     for token in tokens {
-        // NaN as BF16, as F16 and, twice, as F32.
-        bytes[8 + len + start + token * row..][..row].fill(0xff);
+        let row = &mut bytes[8 + len + start + token * row..][..row];
+        row.iter_mut().zip(fill.iter().cycle()).for_each(|(byte, fill)| *byte = *fill);
     }
     std::fs::write(&path, bytes).expect("the copy");
-    let builder = Model::builder().threads(1).no_mmap(true);
-    builder.open(folder.path()).unwrap_or_else(|e| panic!("{e}"))
+    folder
 }
 
 fn is_no_number(error: &Error) -> bool {
@@ -70,6 +76,33 @@ fn a_logit_that_is_no_number_is_named() {
     let error = session.logits().unwrap_err();
     assert!(matches!(error, Error::Model(transformer::Error::Logit { turn: 0, token: 7 })), "{error:?}");
     assert!(error.to_string().starts_with("the logit of token 7 is not a finite number"), "{error}");
+}
+
+#[test]
+fn a_logit_below_all_numbers_is_an_error_of_every_head() {
+    // In each column the largest BF16 and its negative, among zeros. Where the hidden vector has more than one, a logit is infinite; and −∞
+    // in place of another would say that it does not matter.
+    let mut refused = 0;
+    for (col, high) in (0..64).flat_map(|col| [(col, 0x7f), (col, 0xff)]) {
+        let mut row = [0; 128];
+        row[2 * col..][..2].copy_from_slice(&[0x7f, high]);
+        let folder = with_rows(false, &[7], &row);
+        for head in [HeadMode::Screened, HeadMode::Full] {
+            let builder = Model::builder().threads(1).no_mmap(true).head(head);
+            let model = builder.open(folder.path()).unwrap_or_else(|e| panic!("{e}"));
+            let mut session = model.session();
+            session.push_tokens(&[3, 4]).expect("there is room");
+            let wrong = session.logits().is_err_and(|error| is_no_number(&error));
+            refused += usize::from(wrong);
+            for sampling in [Sampling::greedy(), Sampling::default()] {
+                session.truncate(2);
+                let mut generation = session.generate(&sampling.max_tokens(1)).expect("it begins");
+                let piece = generation.next().expect("a token or an error");
+                assert_eq!(piece.is_err_and(|error| is_no_number(&error)), wrong, "column {col}, {high:x}, {head:?}");
+            }
+        }
+    }
+    assert!(refused > 0 && refused % 4 == 0, "{refused} refused: one sign as the other, one head as the other");
 }
 
 #[test]

@@ -293,6 +293,7 @@ pub(super) fn top_logits(
         return reads;
     }
     logits(isa, pool, input, x, rows, norm, table, out);
+    screen::not_left_out(out);
     HeadReads { exact: out.len(), bytes: table.logits_bytes() * rows.len(), ..HeadReads::default() }
 }
 

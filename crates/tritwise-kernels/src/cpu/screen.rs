@@ -228,7 +228,10 @@ impl Row<'_> {
         rows.extend(self.keep.always.iter().map(|row| (0.0, *row)));
         self.compute(rows);
         out.fill(f32::NEG_INFINITY);
-        rows.iter().for_each(|(logit, row)| out[*row as usize] = *logit);
+        for (logit, row) in rows.iter() {
+            out[*row as usize] = *logit;
+            not_left_out(&mut out[*row as usize..][..1]);
+        }
         self.exact(rows.len())
     }
 
@@ -273,9 +276,14 @@ impl Row<'_> {
                 if left > out.len() / 2 {
                     // Rows one after the other are faster together.
                     isa.project(table.slice(start, out.len()), self.x, out);
+                    not_left_out(out);
                     left = out.len();
                 } else {
-                    live[..left].iter().for_each(|row| self.project(start + *row as usize, &mut out[*row as usize]));
+                    live[..left].iter().for_each(|row| {
+                        let logit = &mut out[*row as usize];
+                        self.project(start + *row as usize, logit);
+                        not_left_out(std::slice::from_mut(logit));
+                    });
                 }
                 // Relaxed: counts that are read when the region is over.
                 refined.fetch_add(count, Ordering::Relaxed);
@@ -284,12 +292,19 @@ impl Row<'_> {
         });
         for row in keep.always {
             self.project(*row as usize, &mut out[*row as usize]);
+            not_left_out(&mut out[*row as usize..][..1]);
         }
         let (refined, exact) = (refined.into_inner(), exact.into_inner() + keep.always.len());
         let mut reads = self.exact(exact);
         reads += HeadReads { refined, bytes: refined * sketch.fine_bytes(), ..HeadReads::default() };
         reads
     }
+}
+
+/// Makes of logits that were computed, and are −∞, NaN: −∞ says that a logit does not matter, and was not computed. One that is
+/// ruled out is finite, since a row or a vector whose sizes could make it overflow has no estimates.
+pub(super) fn not_left_out(logits: &mut [f32]) {
+    logits.iter_mut().for_each(|logit| *logit = if *logit == f32::NEG_INFINITY { f32::NAN } else { *logit });
 }
 
 /// At least the `wanted` best estimates (or all there are), in any order.

@@ -216,7 +216,8 @@ fn sums_at_the_widest_exact_matrix() {
 fn every_number_of_tokens_and_panels() {
     // Each pair is another tile of registers, and one token takes up to four panels at a time.
     for (isa, layout) in kernels() {
-        for tokens in (1..=26).filter(|tokens| !cfg!(miri) || [1, 4, 7, 13].contains(tokens)) {
+        // Sixteen and more take tiles where the CPU has them, up to 64 at a time.
+        for tokens in (1..=26).chain([33, 64, 130]).filter(|tokens| !cfg!(miri) || [1, 4, 7, 13].contains(tokens)) {
             for panels in if cfg!(miri) { 2..=2 } else { 1..=9 } {
                 let cols = [64, if cfg!(miri) { 5 } else { 700 }][usize::from(panels % 4 == 2)];
                 let rows = panels * layout.rows();

@@ -41,6 +41,13 @@ impl<'a> Activations<'a> {
         &self.values[token * self.stride..][..cols]
     }
 
+    /// Activations from the beginning of a row to that of the next.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(in crate::arch) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// The same rows from column `col` on.
     #[inline]
     pub(in crate::arch) fn columns_from(&self, col: usize) -> Self {

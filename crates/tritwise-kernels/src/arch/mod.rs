@@ -52,6 +52,7 @@ pub fn available() -> Vec<&'static dyn Isa> {
     let mut all: Vec<&'static dyn Isa> = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
+        all.extend(x86_64::Avx512Vnni::detect_amx().map(|isa| isa as &dyn Isa));
         all.extend(x86_64::Avx512Vnni::detect().map(|isa| isa as &dyn Isa));
         all.extend(x86_64::Avx2::detect_vnni().map(|isa| isa as &dyn Isa));
         all.extend(x86_64::Avx2::detect().map(|isa| isa as &dyn Isa));

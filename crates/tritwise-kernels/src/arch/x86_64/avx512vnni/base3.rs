@@ -24,11 +24,11 @@ use super::super::stream::{self, STREAMS};
 use crate::arch::{Activations, Layout, Line, Panels};
 
 /// Rows of a panel, and columns of a line.
-const ROWS: usize = Layout::Base3.rows();
-const COLS: usize = Layout::Base3.cols();
+pub(super) const ROWS: usize = Layout::Base3.rows();
+pub(super) const COLS: usize = Layout::Base3.cols();
 
 /// Functions of a byte, and rows of a lane.
-const DIGITS: usize = 5;
+pub(super) const DIGITS: usize = 5;
 
 /// A word of four activations: what meets one line.
 type Word = [i8; COLS];
@@ -47,7 +47,7 @@ const WIDE: [u8; 128] = {
 /// The five functions of each byte of a line.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
 #[inline]
-fn functions(line: &Line) -> [__m512i; DIGITS] {
+pub(super) fn functions(line: &Line) -> [__m512i; DIGITS] {
     let tables: [__m512i; 2] = bytemuck::cast(WIDE);
     let v = bytemuck::cast(line.0);
     let less_81 = _mm512_sub_epi8(v, _mm512_set1_epi8(81));
@@ -65,7 +65,7 @@ fn functions(line: &Line) -> [__m512i; DIGITS] {
 /// sum fits 32 bits. Division by an odd number is multiplication by its inverse.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[inline]
-fn rows([v, r, w, by_4, by_16]: [__m512i; DIGITS]) -> [[i32; 16]; DIGITS] {
+pub(super) fn rows([v, r, w, by_4, by_16]: [__m512i; DIGITS]) -> [[i32; 16]; DIGITS] {
     let times = |a, factor: u32| _mm512_mullo_epi32(a, _mm512_set1_epi32(factor as i32));
     let d1 = _mm512_srai_epi32::<2>(by_4);
     let d2 = _mm512_srai_epi32::<4>(by_16);

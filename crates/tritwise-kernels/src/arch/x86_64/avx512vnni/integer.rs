@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 use std::hint::black_box;
 
 use super::super::rows;
-use super::{Avx512Vnni, base3, two_bit};
+use super::{Avx512Vnni, amx, base3, two_bit};
 use crate::arch::{Activations, IntegerOps, Layout, Panels};
 
 impl IntegerOps for Avx512Vnni {
@@ -40,6 +40,10 @@ impl IntegerOps for Avx512Vnni {
             Layout::TwoBit => unsafe { two_bit::gemm(panels, x, out) },
             Layout::Base3 => {
                 assert!(self.vbmi, "a layout with kernels");
+                if self.amx && amx::is_worth_it(panels, x) {
+                    // SAFETY: as above, and `amx` tells that `detect_amx` made the value.
+                    return unsafe { amx::gemm(panels, x, out) };
+                }
                 // SAFETY: as above, and `vbmi` tells that `detect` found that feature too.
                 unsafe { base3::gemm(panels, x, out) }
             }
@@ -49,6 +53,10 @@ impl IntegerOps for Avx512Vnni {
     }
 
     fn peak_macs(&self, rounds: usize) -> u64 {
+        if self.amx {
+            // SAFETY: `amx` tells that `detect_amx` made the value.
+            return unsafe { amx::peak_macs(rounds) };
+        }
         // SAFETY: `self` exists only where `detect` found these features.
         unsafe { peak_macs(rounds) }
     }

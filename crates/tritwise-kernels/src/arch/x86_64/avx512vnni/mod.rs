@@ -1,5 +1,6 @@
 //! AVX-512 with VNNI: Ice Lake and Cascade Lake servers (2019), Zen 4 (2022) and later.
 
+mod amx;
 mod base3;
 mod binary;
 mod float;
@@ -18,10 +19,18 @@ pub(in crate::arch) struct Avx512Vnni {
     vbmi: bool,
     /// Whether it has AVX-512 VPOPCNTDQ (the same ones), which counts ones.
     vpopcntdq: bool,
+    /// Whether this value is the instruction set with AMX, and proof of that and of VBMI too.
+    amx: bool,
 }
 
 impl Avx512Vnni {
-    /// The instruction set, where this CPU has it.
+    /// The instruction set with AMX, where this CPU has it and the system permits it.
+    pub(in crate::arch) fn detect_amx() -> Option<&'static Self> {
+        let below = Self::detect().filter(|isa| isa.vbmi && isa.vpopcntdq);
+        below.filter(|_| amx::detect()).map(|_| &Self { vbmi: true, vpopcntdq: true, amx: true })
+    }
+
+    /// The instruction set without AMX, where this CPU has it.
     pub(in crate::arch) fn detect() -> Option<&'static Self> {
         let found = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
@@ -32,10 +41,10 @@ impl Avx512Vnni {
             && is_x86_feature_detected!("f16c");
         let (vbmi, vpopcntdq) = (is_x86_feature_detected!("avx512vbmi"), is_x86_feature_detected!("avx512vpopcntdq"));
         found.then_some(match (vbmi, vpopcntdq) {
-            (false, false) => &Self { vbmi: false, vpopcntdq: false },
-            (false, true) => &Self { vbmi: false, vpopcntdq: true },
-            (true, false) => &Self { vbmi: true, vpopcntdq: false },
-            (true, true) => &Self { vbmi: true, vpopcntdq: true },
+            (false, false) => &Self { vbmi: false, vpopcntdq: false, amx: false },
+            (false, true) => &Self { vbmi: false, vpopcntdq: true, amx: false },
+            (true, false) => &Self { vbmi: true, vpopcntdq: false, amx: false },
+            (true, true) => &Self { vbmi: true, vpopcntdq: true, amx: false },
         })
     }
 }
@@ -44,6 +53,6 @@ impl Sealed for Avx512Vnni {}
 
 impl Isa for Avx512Vnni {
     fn name(&self) -> &'static str {
-        "x86_64-avx512vnni"
+        if self.amx { "x86_64-amx" } else { "x86_64-avx512vnni" }
     }
 }

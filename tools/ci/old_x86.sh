@@ -36,7 +36,7 @@ RUST
 rustc --edition 2024 -o "$out/refuses" "$out/refuses.rs"
 
 # The instruction sets that a run is offered, from the error that lists them.
-isas() { "$@" "$generate" --isa none 2>&1 | sed -n 's/.*it has \(.*\)$/\1/p'; }
+isas() { { "$@" "$generate" --isa none 2>&1 || true; } | sed -n 's/.*it has \(.*\)$/\1/p'; }
 
 text() { "$@" "$generate" --prompt "Once upon a time there was a king" -n 24 --seed 7 2>/dev/null; }
 text env >"$out/native"
@@ -63,6 +63,7 @@ Penryn|ssse3 sse4.1|x86_64-sse41, scalar
 Nehalem|ssse3 sse4.1|x86_64-sse41, scalar
 CPUS
 
-# The least of the CPUs with SSE4.1. Left out are tests of threads, which have no instructions of their own.
+# The least of the CPUs with SSE4.1. Left out are tests of threads, which have no instructions of their own, and what takes an
+# emulated CPU minutes and is the same code on every instruction set.
 TRITWISE_EXPECT_ISA=x86_64-sse41 CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu Penryn" \
-    cargo test --quiet -p tritwise-kernels --tests -- --skip parallel
+    cargo test --quiet -p tritwise-kernels --tests -- --skip parallel --skip rows_of_a_prompt --skip widest_exact

@@ -3,7 +3,7 @@
 # native one. Needs target/release/examples/generate.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)' 2>/dev/null ||
+node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null ||
     { echo "no Node 20: skipped"; exit 0; }
 rustup target add wasm32-wasip1 wasm32-unknown-unknown >/dev/null 2>&1 ||
     { echo "rustup cannot add the targets wasm32-wasip1 and wasm32-unknown-unknown: skipped"; exit 0; }

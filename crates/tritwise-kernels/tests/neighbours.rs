@@ -162,9 +162,9 @@ fn heads_that_rotate() {
 #[test]
 fn keys_and_values() {
     let mut random = Random(43);
-    for (kv, head_dim) in
-        [KvType::F16, KvType::F32, KvType::Int8].into_iter().flat_map(|kv| HEADS.iter().map(move |dim| (kv, *dim)))
-    {
+    // Miri does not know the conversion to binary16.
+    let types = if cfg!(miri) { &[KvType::F32, KvType::Int8][..] } else { &[KvType::F16, KvType::F32, KvType::Int8] };
+    for (kv, head_dim) in types.iter().flat_map(|kv| HEADS.iter().map(move |dim| (*kv, *dim))) {
         let layout = KvLayout::new(kv, head_dim, 33);
         let (key, value) = (random.plain(head_dim), random.plain(head_dim));
         let (guarded_key, guarded_value) = (floats(&key), floats(&value));

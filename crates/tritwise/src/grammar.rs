@@ -184,6 +184,11 @@ const MAX_RULES: usize = 1000;
 /// Stack for reading a grammar. Memory is taken as it is used.
 const STACK: usize = 64 << 20;
 
+/// Stack for reading a schema, for each of its bytes, and the most. A part of a schema that names another is nine bytes or
+/// more and takes up to 8 KiB without optimisations; `llguidance` reads 50,000 parts.
+const STACK_PER_BYTE: usize = 1 << 10;
+const MOST_STACK: usize = 400 << 20;
+
 /// The deepest nesting of brackets that is read: parsers call themselves for each, and a thread's stack is all they have.
 const MAX_DEPTH: usize = 100;
 
@@ -219,8 +224,12 @@ impl Grammar {
         if cfg!(target_family = "wasm") {
             return make().map_err(refuse);
         }
+        let stack = match self.kind {
+            Kind::JsonSchema => (self.text.len() * STACK_PER_BYTE).clamp(STACK, MOST_STACK),
+            Kind::Regex | Kind::Lark => STACK,
+        };
         let made = thread::scope(|scope| {
-            let maker = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, make);
+            let maker = thread::Builder::new().stack_size(stack).spawn_scoped(scope, make);
             maker.map(|maker| maker.join().unwrap_or_else(|panic| resume_unwind(panic)))
         });
         made.unwrap_or_else(|error| Err(format!("no thread could be started to read it: {error}"))).map_err(refuse)

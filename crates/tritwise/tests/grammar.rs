@@ -295,8 +295,9 @@ fn hostile_grammars_are_limited() {
         let rules: String = (0..n).map(|i| format!("{name}{i}: {name}{}{tail}\n", i + 1)).collect();
         Grammar::lark(format!("{rules}{name}{n}: \"b\"\nstart: {name}0\n"))
     };
-    let references = |n: usize| {
-        let defs: String = (0..n).map(|i| format!(r##""{i}":{{"items":{{"$ref":"#/$defs/{}"}}}},"##, i + 1)).collect();
+    // Each part names the next one, inside of `open` and `close`.
+    let references = |n: usize, open: &str, close: &str| {
+        let defs: String = (0..n).map(|i| format!(r##""{i}":{open}{{"$ref":"#/$defs/{}"}}{close},"##, i + 1)).collect();
         Grammar::json_schema(format!(r##"{{"$ref":"#/$defs/0","$defs":{{{defs}"{n}":{{}}}}}}"##))
     };
     let brackets = |n: usize| Grammar::regex(format!("{}a{}", "(".repeat(n), ")".repeat(n)));
@@ -315,8 +316,11 @@ fn hostile_grammars_are_limited() {
         ("a long string", Grammar::json_schema(r#"{"minLength": 1000000000, "type": "string"}"#)),
         ("a deep schema", Grammar::json_schema(format!("{}{{}}{}", "{\"items\":".repeat(20_000), "}".repeat(20_000)))),
         ("a schema of itself", Grammar::json_schema(r##"{"$ref": "#"}"##)),
-        ("a chain of references", references(10_000)),
-        ("a chain of references as long as a schema may be", references(24_800)),
+        // The last three are about as long as a schema may be.
+        ("a chain of references", references(10_000, "{\"items\":", "}")),
+        ("references in any type", references(24_800, "{\"items\":", "}")),
+        ("references in arrays", references(17_900, "{\"type\":\"array\",\"items\":", "}")),
+        ("references alone", references(32_300, "", "")),
         ("a rule of itself", Grammar::lark("start: start")),
         ("a rule that begins with itself", Grammar::lark("start: start start | \"a\" | start start start")),
         ("a chain of rules", chain("r", "", 900)),

@@ -2,7 +2,7 @@
 # Tests in Miri, which interprets them and stops at undefined behaviour: a read or write out of bounds or of
 # uninitialised memory, a data race, a reference that outlives its claim, code for a feature that the CPU lacks.
 #
-#   tools/ci/miri.sh          a selection, a quarter of an hour
+#   tools/ci/miri.sh          a selection, more than a quarter of an hour
 #   tools/ci/miri.sh all      everything that Miri can run
 #
 # Kernels run with the features of an instruction set turned on, whatever this CPU has: Miri knows what intrinsics do,

@@ -1,5 +1,5 @@
 // Runs a WASI program under Node, as cargo's runner for wasm32-wasip1:
-// CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings …/wasi_run.mjs". It sees the repository, the folder of
+// CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings --no-incremental-marking …/wasi_run.mjs". It sees the repository, the folder of
 // temporary files, and the environment.
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

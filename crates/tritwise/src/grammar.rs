@@ -184,8 +184,9 @@ const MAX_RULES: usize = 1000;
 /// Stack for reading a grammar. Memory is taken as it is used.
 const STACK: usize = 64 << 20;
 
-/// Stack for reading a schema, for each of its bytes, and the most. A part of a schema that names another is nine bytes or
-/// more and takes up to 8 KiB without optimisations; `llguidance` reads 50,000 parts.
+/// Stack for reading a schema, for each of its bytes, and the most: about 8 KiB for each part that is inside of another or named
+/// by it, of which none has fewer than nine bytes and `llguidance` reads 50,000. The chains of `hostile_grammars_are_limited` fit,
+/// also under AddressSanitizer, where 64 MiB were too few.
 const STACK_PER_BYTE: usize = 1 << 10;
 const MOST_STACK: usize = 400 << 20;
 

@@ -276,17 +276,60 @@ fn add_adds() {
     }
 }
 
+/// Factors of every size, and what is no number. Most are near one, where a division may be products instead.
 #[test]
 fn scaled_sums_are_their_formula() {
     let mut random = Random(31);
+    for round in 0..300 {
+        let len = LENGTHS[round % LENGTHS.len()];
+        let mut sums: Vec<i32> = (0..len).map(|_| random.bits() as i32 >> (random.bits() % 32)).collect();
+        let less = sums[random.bits() as usize % len];
+        sums.push(less);
+        let mut factor = || match random.bits() % 4 {
+            0 => f32::from_bits(random.bits() as u32),
+            _ => (random.unit() + 1.5) * 2.0_f32.powi(random.bits() as i32 % 50),
+        };
+        let (scale, by) = (factor(), factor());
+        scaled_sums_are_exact(&sums, less, scale, by);
+        scaled_sums_are_exact(&sums, less, -scale, by);
+    }
+}
+
+/// Quotients so near the middle of two numbers that a hundredth of a last place rounds them wrongly.
+#[test]
+fn scaled_sums_are_rounded_to_nearest() {
+    let mut random = Random(37);
+    for round in 0..200 {
+        // Divisors of 1..2: just above one, just below two, and others.
+        let mantissa = match round % 4 {
+            0 => 1 << (random.bits() % 8),
+            1 => 0x7f_ffff - random.bits() as u32 % 4,
+            _ => random.bits() as u32 & 0x7f_ffff,
+        };
+        let by = f32::from_bits(127 << 23 | mantissa);
+        let mut sums = Vec::new();
+        for _ in 0..1 << 14 {
+            // In 2²²..2²³ a last place is a half.
+            let middle = f64::from((1 << 24) + 2 * (random.bits() as u32 & 0x7f_ffff) + 1) / 4.0;
+            let dividend = f64::from(by) * middle;
+            if (dividend - dividend.round()).abs() < 0.005 {
+                sums.push(dividend.round() as i32);
+            }
+        }
+        assert!(sums.len() > 16, "vectors of {by}");
+        scaled_sums_are_exact(&sums, 0, 1.0, by);
+        scaled_sums_are_exact(&sums, 0, 2.0_f32.powi(-30), by * 2.0_f32.powi(21));
+    }
+}
+
+fn scaled_sums_are_exact(sums: &[i32], less: i32, scale: f32, by: f32) {
+    let expected: Vec<f32> = sums.iter().map(|sum| sum.wrapping_sub(less) as f32 * scale / by).collect();
     for isa in available() {
-        for len in LENGTHS {
-            let sums: Vec<i32> = (0..len).map(|_| random.bits() as i32).collect();
-            let (less, scale, by) = (random.bits() as i32, random.unit(), random.unit() + 1.5);
-            let mut out = vec![f32::NAN; len];
-            isa.scale_sums(&sums, less, scale, by, &mut out);
-            let expected: Vec<f32> = sums.iter().map(|sum| sum.wrapping_sub(less) as f32 * scale / by).collect();
-            assert_eq!(bits(&out), bits(&expected), "{} of {len}", isa.name());
+        let mut out = vec![f32::NAN; sums.len()];
+        isa.scale_sums(sums, less, scale, by, &mut out);
+        for ((got, expected), sum) in out.iter().zip(&expected).zip(sums) {
+            let same = got.to_bits() == expected.to_bits() || got.is_nan() && expected.is_nan();
+            assert!(same, "({sum} - {less}) · {scale:e} / {by:e} on {}: {got:e}, not {expected:e}", isa.name());
         }
     }
 }

@@ -35,12 +35,14 @@ const CALL_ROWS: usize = 80;
 /// Rows whose groups are closed together.
 const LANES: usize = 16;
 
-/// Rows of codes, or of floats, that a kernel call takes at most: some tiles of each kernel (12, 5 or 4
-/// rows), so that weights come from memory once and then from the nearest cache.
-const CALL_INPUTS: usize = 60;
+/// Rows of codes, or of floats, that a kernel call takes at most: the tokens of a piece of a prompt, some tiles of each
+/// kernel (16, 12, 5 or 4 rows), so that weights come from memory once and then from the nearest cache.
+const CALL_INPUTS: usize = 64;
 
-/// The sums of one kernel call, which lie on the worker's stack; of floats, their bits.
-type Sums = [i32; CALL_INPUTS * CALL_ROWS];
+/// The sums of one kernel call, which lie on the worker's stack; of floats, their bits. Aligned, since kernels keep sums of
+/// some columns here.
+#[repr(align(64))]
+struct Sums([i32; CALL_INPUTS * CALL_ROWS]);
 
 /// Work of a shard, in bytes of weights times tokens: some microseconds, so that
 /// taking a shard costs little and waiting for the last one too.
@@ -72,7 +74,7 @@ pub(super) fn matmul(isa: &dyn Isa, pool: &Pool, x: &Quantized, weights: &[&Pack
         });
         let shards = ColumnShards::new(outs, pool.threads());
         let region = |worker| {
-            let mut sums: Sums = [0; _];
+            let mut sums = Sums([0; _]);
             // One token is bound by memory, several by arithmetic.
             while let Some(mut shard) = if one { shards.next_share(worker) } else { shards.next(worker) } {
                 multiply(isa, x, weights[shard.matrix()], &mut sums, &mut shard);
@@ -121,7 +123,7 @@ fn one_scale(
     let first = out.start() / panel_rows;
     let panels = out.len().div_ceil(panel_rows);
     // As many as there is room for sums, so that one token's weights are one stream.
-    let call_panels = match sums.len() / (tokens.len() * inputs_per_token(x)) / panel_rows {
+    let call_panels = match sums.0.len() / (tokens.len() * inputs_per_token(x)) / panel_rows {
         1 => 1,
         // Kernels may take two at a time.
         panels => panels & !1,
@@ -164,7 +166,7 @@ fn grouped(
     let group_cols = lines * layout.cols();
     // As many groups as there is room for sums.
     let token_sums = inputs_per_token(x) * rows;
-    let call_groups = sums.len() / (tokens.len() * token_sums);
+    let call_groups = sums.0.len() / (tokens.len() * token_sums);
     for panel in 0..out.len().div_ceil(rows) {
         let packed = weights.panels_at(first + panel, 1);
         let scales = &scales[(first + panel) * groups * rows..][..groups * rows];
@@ -225,7 +227,7 @@ fn kernel_sums<'a>(
     sums: &'a mut Sums,
 ) -> &'a [i32] {
     let (inputs, stride) = (tokens.len() * inputs_per_token(x), x.padded_width());
-    let (start, sums) = (tokens.start * inputs_per_token(x) * stride, &mut sums[..inputs * packed.rows()]);
+    let (start, sums) = (tokens.start * inputs_per_token(x) * stride, &mut sums.0[..inputs * packed.rows()]);
     match (x.rounding(), inputs) {
         (Rounding::Float, _) => isa.trit_sums(packed, &x.floats()[start..], stride, bytemuck::cast_slice_mut(sums)),
         (_, 1) => isa.gemv(packed, &x.codes()[start..][..packed.cols()], sums),
@@ -246,7 +248,7 @@ fn group_sums<'a>(
 ) -> &'a [i32] {
     let (inputs, stride) = (tokens.len() * inputs_per_token(x), x.padded_width());
     let (start, of_group) = (tokens.start * inputs_per_token(x) * stride + col, inputs * panel.rows());
-    let sums = &mut sums[..panel.lines().len().div_ceil(lines) * of_group];
+    let sums = &mut sums.0[..panel.lines().len().div_ceil(lines) * of_group];
     if x.rounding() != Rounding::Float {
         isa.group_sums(panel, lines, Activations::new(&x.codes()[start..], stride, inputs), sums);
         return sums;

@@ -23,8 +23,12 @@ pub(super) const STREAMS: usize = 4;
 
 /// Panels that this CPU reads fastest side by side.
 pub(super) fn streams() -> usize {
-    // The mark of AMD's CPUs, all of which have this extension and no others do.
-    if is_x86_feature_detected!("sse4a") { 1 } else { STREAMS }
+    if is_amd() { 1 } else { STREAMS }
+}
+
+/// Whether this is one of AMD's CPUs, all of which have an extension that no others have.
+pub(super) fn is_amd() -> bool {
+    is_x86_feature_detected!("sse4a")
 }
 
 /// The lines of `P` panels of `lines` lines that are read side by side, and how far behind each lies the one to ask for: in

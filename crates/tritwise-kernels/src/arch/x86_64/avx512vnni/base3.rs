@@ -109,20 +109,108 @@ pub(super) fn gemv(panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
 /// Tokens of a tile at most: 25 of the 32 registers hold sums.
 const TILE: usize = 5;
 
+/// Tokens from which on unpacking lines once is faster than once for each tile, where unpacking takes its time from the products.
+const MANY: usize = 3 * TILE;
+
+/// Lines that are unpacked together, to 20 KiB of the nearest cache.
+const CHUNK: usize = 64;
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
 pub(super) fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
+    // Intel's have two ports for vectors of 512 bits, and products want both. AMD's have others for the rest, and reach as much
+    // of their peak by tiles (docs/speed.md).
+    let at_once = x.tokens() >= MANY && !stream::is_amd();
     for (i, panel) in panels.groups(1).enumerate() {
+        let out = &mut out[i * ROWS..];
+        if at_once { unpacked_once(panel, x, out, panels.rows()) } else { by_tiles(panel, x, out, panels.rows()) }
+    }
+}
+
+/// [`gemm`] of one panel, whose lines are unpacked for each tile of tokens.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
+fn by_tiles(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usize) {
+    for tile in x.tiles(TILE) {
+        let (first, tokens) = (tile.start, tile.len());
+        let out = &mut out[first * stride..];
+        match tokens {
+            1 => sums::<1, 1>(panel, x, first, out, stride),
+            2 => sums::<1, 2>(panel, x, first, out, stride),
+            3 => sums::<1, 3>(panel, x, first, out, stride),
+            4 => sums::<1, 4>(panel, x, first, out, stride),
+            TILE => sums::<1, TILE>(panel, x, first, out, stride),
+            _ => unreachable!("a tile has 1 to {TILE} tokens"),
+        }
+    }
+}
+
+/// [`gemm`] of one panel for [`MANY`] tokens, some lines at a time for all of them. In between, `out` holds the sums of the functions.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
+fn unpacked_once(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usize) {
+    let mut unpacked = [[_mm512_setzero_si512(); DIGITS]; CHUNK];
+    let chunks = panel.lines().chunks(CHUNK);
+    let last = chunks.len().saturating_sub(1);
+    for (chunk, lines) in chunks.enumerate() {
+        for (unpacked, line) in unpacked.iter_mut().zip(lines) {
+            *unpacked = functions(line);
+        }
+        let unpacked = &unpacked[..lines.len()];
+        let columns = x.columns_from(chunk * CHUNK * COLS);
         for tile in x.tiles(TILE) {
+            // Each tile asks for its part of the next chunk: all at once would hold up the first.
+            let ahead = tile.start * CHUNK / x.tokens()..tile.end * CHUNK / x.tokens();
+            ahead.for_each(|line| stream::prefetch(&lines[0].0, (CHUNK + line) * size_of::<Line>()));
             let (first, tokens) = (tile.start, tile.len());
-            let out = &mut out[first * panels.rows() + i * ROWS..];
+            let (step, out) = ((chunk > 0, chunk == last), &mut out[first * stride..]);
             match tokens {
-                1 => sums::<1, 1>(panel, x, first, out, panels.rows()),
-                2 => sums::<1, 2>(panel, x, first, out, panels.rows()),
-                3 => sums::<1, 3>(panel, x, first, out, panels.rows()),
-                4 => sums::<1, 4>(panel, x, first, out, panels.rows()),
-                TILE => sums::<1, TILE>(panel, x, first, out, panels.rows()),
-                _ => unreachable!("a tile has 1 to {TILE} tokens"),
+                4 => add::<4>(unpacked, columns, first, step, out, stride),
+                TILE => add::<TILE>(unpacked, columns, first, step, out, stride),
+                _ => unreachable!("tiles of {MANY} tokens and more have 4 or {TILE}"),
             }
+        }
+    }
+}
+
+/// The products of some lines with a tile of tokens, added to `out` if something `is_held` there, and taken apart if
+/// this `is_last`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
+#[inline]
+fn add<const T: usize>(
+    unpacked: &[[__m512i; DIGITS]],
+    x: Activations<'_>,
+    first: usize,
+    (is_held, is_last): (bool, bool),
+    out: &mut [i32],
+    stride: usize,
+) {
+    let lines = unpacked.len();
+    let x: [&[Word]; T] = std::array::from_fn(|t| &x.row(first + t, lines * COLS).as_chunks().0[..lines]);
+    let mut sums = [[_mm512_setzero_si512(); DIGITS]; T];
+    if is_held {
+        for t in 0..T {
+            let held: &[[i32; 16]] = out[t * stride..][..ROWS].as_chunks().0;
+            for d in 0..DIGITS {
+                sums[t][d] = bytemuck::cast(held[d]);
+            }
+        }
+    }
+    for i in 0..lines {
+        let words: [__m512i; T] = std::array::from_fn(|t| _mm512_set1_epi32(bytemuck::cast(x[t][i])));
+        // In this order each function is loaded once; the compiler loads it for each token in the other.
+        for d in 0..DIGITS {
+            let function = unpacked[i][d];
+            for t in 0..T {
+                sums[t][d] = _mm512_dpbusd_epi32(sums[t][d], function, words[t]);
+            }
+        }
+    }
+    for t in 0..T {
+        let out: &mut [[i32; 16]] = out[t * stride..][..ROWS].as_chunks_mut().0;
+        if is_last {
+            out.copy_from_slice(&rows(sums[t]));
+            continue;
+        }
+        for d in 0..DIGITS {
+            out[d] = bytemuck::cast(sums[t][d]);
         }
     }
 }
@@ -158,6 +246,36 @@ fn sums<const P: usize, const T: usize>(
     for (t, sums) in sums.into_iter().enumerate() {
         for (sums, out) in sums.into_iter().zip(out[t * stride..].chunks_exact_mut(ROWS)) {
             out.copy_from_slice(rows(sums).as_flattened());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::x86_64::avx512vnni::Avx512Vnni;
+
+    /// A CPU takes one of the two, so that conformance tests see only that.
+    #[test]
+    fn unpacking_once_gives_what_tiles_give() {
+        if !Avx512Vnni::detect().is_some_and(|isa| isa.vbmi) {
+            return;
+        }
+        for (tokens, lines) in [(MANY, 1), (16, CHUNK - 1), (31, CHUNK), (64, CHUNK + 1), (17, 3 * CHUNK + 5)] {
+            let byte = |i: usize| ((i * 2_654_435_761) >> 9) as u8;
+            let panel: Vec<Line> = (0..lines).map(|l| Line(std::array::from_fn(|i| byte(64 * l + i) % 243))).collect();
+            let panel = Panels::new(Layout::Base3, &panel, lines);
+            let x: Vec<i8> = (0..tokens * panel.cols()).map(|i| byte(i + 7) as i8).collect();
+            let x = Activations::new(&x, panel.cols(), tokens);
+            // The panel's sums stand among those of others, which are not touched.
+            let stride = ROWS + 16;
+            let (mut tiles, mut once) = (vec![-1; tokens * stride], vec![-1; tokens * stride]);
+            // SAFETY: that was asked above.
+            unsafe {
+                by_tiles(panel, x, &mut tiles, stride);
+                unpacked_once(panel, x, &mut once, stride);
+            }
+            assert_eq!(once, tiles, "{tokens} tokens, {lines} lines");
         }
     }
 }

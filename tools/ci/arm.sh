@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Kernels and models on 64-bit Arm: tests are cross-compiled, and run on CPUs that QEMU emulates with and without the
-# instructions that kernels are made of. A seed must give the text that x86 gives.
+# instructions that kernels are made of. A seed must give the text that x86 gives. `arm.sh all` also runs the whole
+# exactness suite, some eighty minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=aarch64-unknown-linux-gnu
@@ -79,3 +80,6 @@ CPUS
 run --test integer_conformance --test attention_conformance -- --skip widest_exact --skip rows_of_a_prompt
 # Whole logits, with every instruction set, against the digests that x86 recorded.
 run --test exactness
+if [ "${1:-}" = all ]; then
+    CARGO_PROFILE_RELEASE_DEBUG=0 run --release --test exactness -- --ignored --nocapture
+fi

@@ -11,14 +11,15 @@ native=${CARGO_TARGET_DIR:-target}/release/examples/generate
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 # Symbols would be most of what is compiled.
-export CARGO_PROFILE_DEV_DEBUG=0
+export CARGO_PROFILE_RELEASE_DEBUG=0
 # Without the option, Node 20's garbage collector can meet "unreachable code" where a program's memory grows while it marks.
 export CARGO_TARGET_WASM32_WASIP1_RUNNER="node --no-warnings --no-incremental-marking $PWD/tools/ci/wasi_run.mjs"
 
-# Whole logits against the digests that x86 recorded, and the bundled model's text. `wasm.sh all` adds the kernels' own tests.
+# Whole logits in every way of computing them, against the digests that x86 recorded, and the bundled model's text. `wasm.sh
+# all` adds the kernels' own tests.
 export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="-C target-feature=+simd128" TRITWISE_EXPECT_ISA=wasm32-simd128
-wasi() { cargo test --quiet --target wasm32-wasip1 "$@"; }
-wasi -p tritwise --test exactness
+wasi() { cargo test --quiet --release --target wasm32-wasip1 "$@"; }
+wasi -p tritwise --test exactness -- --include-ignored
 wasi -p tritwise --test bundled -- a_seed_is_a_text where_there_are_no_threads
 if [ "${1:-}" = all ]; then
     wasi -p tritwise-kernels --test '*conformance' --test binary --test fma --test screen

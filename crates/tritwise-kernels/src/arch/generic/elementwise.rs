@@ -61,11 +61,11 @@ pub(in crate::arch) fn add<L: Lanes>(isa: L, x: &mut [f32], y: &[f32]) {
 /// `(sum - less) · scale / by`, each step rounded.
 ///
 /// Where vectors are wide, division is what this waits for, and it is five products instead, with the same result. With `y`, the
-/// reciprocal rounded to nearest, as the divisor's, a quotient that is wrong by less than its last place is made the right one
-/// by `q + (a - b·q) · y`, each operation rounded once (P. Markstein, *Computation of elementary functions on the IBM RISC
-/// System/6000 processor*, 1990, theorem 8.1 to 8.3). The first step here makes `a · y` such a quotient, the second the
-/// right one. That holds while nothing is subnormal or infinite: for factors that are near one enough. A zero keeps its
-/// sign if the factor is positive.
+/// reciprocal of `b` rounded to nearest, a quotient of `a` and `b` that is wrong by less than its last place is made the right
+/// one by `q + (a - b·q) · y`, each operation rounded once (Markstein's theorem: J.-M. Muller and others, *Handbook of
+/// Floating-Point Arithmetic*, in the chapter on division). `a · y` may be wrong by a little more than that, and the same
+/// step takes it there; so there are two. That holds while nothing is subnormal or infinite: for factors that are
+/// near one enough. A zero keeps its sign if the factor is positive.
 #[inline(always)]
 pub(in crate::arch) fn scale_sums<L: Lanes>(isa: L, sums: &[i32], less: i32, scale: f32, by: f32, out: &mut [f32]) {
     assert_eq!(sums.len(), out.len(), "one output per sum");

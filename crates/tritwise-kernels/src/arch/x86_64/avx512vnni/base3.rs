@@ -19,6 +19,7 @@
 //! entries), but not said.
 
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use super::super::stream::{self, STREAMS};
 use crate::arch::{Activations, Layout, Line, Panels};
@@ -146,14 +147,17 @@ fn by_tiles(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usiz
 /// [`gemm`] of one panel for [`MANY`] tokens, some lines at a time for all of them. In between, `out` holds the sums of the functions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
 fn unpacked_once(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usize) {
-    let mut unpacked = [[_mm512_setzero_si512(); DIGITS]; CHUNK];
+    let mut unpacked = [[MaybeUninit::uninit(); DIGITS]; CHUNK];
     let chunks = panel.lines().chunks(CHUNK);
     let last = chunks.len().saturating_sub(1);
     for (chunk, lines) in chunks.enumerate() {
         for (unpacked, line) in unpacked.iter_mut().zip(lines) {
-            *unpacked = functions(line);
+            for (unpacked, function) in unpacked.iter_mut().zip(functions(line)) {
+                unpacked.write(function);
+            }
         }
-        let unpacked = &unpacked[..lines.len()];
+        // SAFETY: so many were written just now.
+        let unpacked = unsafe { &*(&raw const unpacked[..lines.len()] as *const [[__m512i; DIGITS]]) };
         let columns = x.columns_from(chunk * CHUNK * COLS);
         for tile in x.tiles(TILE) {
             // Each tile asks for its part of the next chunk: all at once would hold up the first.

@@ -34,6 +34,7 @@ miri $avxvnni --test neighbours
 miri $avxvnni --test integer_conformance
 # Miri does not know the floating-point maximum of AVX-512, so no more than integers and bits runs.
 miri $avx512 --test integer_conformance
+miri $avx512 --lib unpacking_once
 miri $avx512 --test binary every_
 if [ "${1:-}" = all ]; then
     miri -avx2 --test neighbours --test integer_conformance --test binary

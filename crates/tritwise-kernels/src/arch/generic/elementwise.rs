@@ -73,7 +73,7 @@ pub(in crate::arch) fn scale_sums<L: Lanes>(isa: L, sums: &[i32], less: i32, sca
     let near_one = 2.0_f32.powi(-40)..2.0_f32.powi(40);
     let vectors = if L::WIDE && near_one.contains(&scale) && near_one.contains(&by) { out.len() / LANES } else { 0 };
     let (whole, rest) = out.split_at_mut(vectors * LANES);
-    let (divisor, inverse) = (isa.splat(-by), isa.splat(1.0 / by));
+    let (minus_by, inverse) = (isa.splat(-by), isa.splat(1.0 / by));
     for (out, sums) in whole.as_chunks_mut().0.iter_mut().zip(sums.as_chunks::<LANES>().0) {
         let mut dividends = [0.0; LANES];
         for i in 0..LANES {
@@ -82,7 +82,7 @@ pub(in crate::arch) fn scale_sums<L: Lanes>(isa: L, sums: &[i32], less: i32, sca
         let a = isa.load(&dividends);
         let mut quotient = isa.mul(a, inverse);
         for _ in 0..2 {
-            quotient = isa.fma(isa.fma(divisor, quotient, a), inverse, quotient);
+            quotient = isa.fma(isa.fma(minus_by, quotient, a), inverse, quotient);
         }
         isa.store(quotient, out);
     }

@@ -182,6 +182,6 @@ pub trait FloatOps: Sealed {
     /// A row that is not finite, or of a size far from one, has no sketch: its residuals are infinite.
     fn sketch(&self, row: &[f32], codes: &mut [u8], steps: &mut [u8]) -> RowSketch;
 
-    /// Asks for the cache lines of `bytes`, which will be read soon. Has no result.
+    /// Asks for the cache lines of `bytes`, which will be read or written soon. Has no result.
     fn prefetch(&self, bytes: &[u8]);
 }

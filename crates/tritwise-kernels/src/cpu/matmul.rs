@@ -130,6 +130,13 @@ fn one_scale(
     };
     for panel in (0..panels).step_by(call_panels) {
         let packed = weights.panels_at(first + panel, call_panels.min(panels - panel));
+        if tokens.len() > 1 {
+            // Outputs of many tokens fill more than the nearer caches. Asked for now, they are there when the products are.
+            for token in tokens.clone() {
+                let outs = &out.row_mut(token)[panel * panel_rows..];
+                isa.prefetch(bytemuck::cast_slice(&outs[..outs.len().min(packed.rows())]));
+            }
+        }
         let sums = kernel_sums(isa, packed, x, tokens.clone(), sums);
         for (token, sums) in tokens.clone().zip(sums.chunks_exact(inputs_per_token(x) * packed.rows())) {
             let (q_sum, q_scale) = (x.sum(token, 0..packed.cols()), x.scales()[token]);

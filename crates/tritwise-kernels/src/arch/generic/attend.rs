@@ -218,6 +218,11 @@ fn score<L: Lanes, U: Unit, const Q: usize, const N: usize>(
     half: usize,
     queries: &[&[f32]; Q],
 ) -> [[L::F32; N]; Q] {
+    // Cut here, so that the loop need not compare with each one's length.
+    let mut queries = *queries;
+    for q in 0..Q {
+        queries[q] = &queries[q][..keys.len()];
+    }
     let mut sums = [[isa.splat(0.0); N]; Q];
     for (d, line) in keys.iter().enumerate() {
         isa.prefetch(line[half].as_ref(), AHEAD);

@@ -148,6 +148,10 @@ fn by_tiles(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usiz
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
 fn unpacked_once(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usize) {
     let mut unpacked = [[MaybeUninit::uninit(); DIGITS]; CHUNK];
+    // As in `Activations::tiles`, but divided once.
+    let tiles = x.tokens().div_ceil(TILE);
+    let (tile, larger) = (x.tokens() / tiles, x.tokens() % tiles);
+    let ahead = CHUNK.div_ceil(tiles);
     let chunks = panel.lines().chunks(CHUNK);
     let last = chunks.len().saturating_sub(1);
     for (chunk, lines) in chunks.enumerate() {
@@ -159,17 +163,20 @@ fn unpacked_once(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride:
         // SAFETY: so many were written just now.
         let unpacked = unsafe { &*(&raw const unpacked[..lines.len()] as *const [[__m512i; DIGITS]]) };
         let columns = x.columns_from(chunk * CHUNK * COLS);
-        for tile in x.tiles(TILE) {
+        let step = (chunk > 0, chunk == last);
+        let mut first = 0;
+        for i in 0..tiles {
             // Each tile asks for its part of the next chunk: all at once would hold up the first.
-            let ahead = tile.start * CHUNK / x.tokens()..tile.end * CHUNK / x.tokens();
-            ahead.for_each(|line| stream::prefetch(&lines[0].0, (CHUNK + line) * size_of::<Line>()));
-            let (first, tokens) = (tile.start, tile.len());
-            let (step, out) = ((chunk > 0, chunk == last), &mut out[first * stride..]);
+            (i * ahead..(i + 1) * ahead)
+                .for_each(|line| stream::prefetch(&lines[0].0, (CHUNK + line) * size_of::<Line>()));
+            let out = &mut out[first * stride..];
+            let tokens = tile + usize::from(i < larger);
             match tokens {
                 4 => add::<4>(unpacked, columns, first, step, out, stride),
                 TILE => add::<TILE>(unpacked, columns, first, step, out, stride),
                 _ => unreachable!("tiles of {MANY} tokens and more have 4 or {TILE}"),
             }
+            first += tokens;
         }
     }
 }
@@ -186,8 +193,8 @@ fn add<const T: usize>(
     out: &mut [i32],
     stride: usize,
 ) {
-    let lines = unpacked.len();
-    let x: [&[Word]; T] = std::array::from_fn(|t| &x.row(first + t, lines * COLS).as_chunks().0[..lines]);
+    let Some((last, others)) = unpacked.split_last() else { return };
+    let x: [&[Word]; T] = std::array::from_fn(|t| x.row(first + t, unpacked.len() * COLS).as_chunks().0);
     let mut sums = [[_mm512_setzero_si512(); DIGITS]; T];
     if is_held {
         for t in 0..T {
@@ -197,14 +204,29 @@ fn add<const T: usize>(
             }
         }
     }
-    for i in 0..lines {
-        let words: [__m512i; T] = std::array::from_fn(|t| _mm512_set1_epi32(bytemuck::cast(x[t][i])));
-        // In this order each function is loaded once; the compiler loads it for each token in the other.
+    // A word is loaded as soon as the last product of the one before it is under way, not when it is wanted: where a
+    // guest on the core's other thread takes loads and instructions away, that is some per cent (docs/speed.md).
+    let word = |t: usize, line: usize| {
+        // SAFETY: `x[t]` has a word for each line of `unpacked`, by its length above, and `line` is the number of one.
+        _mm512_set1_epi32(bytemuck::cast(unsafe { *x[t].get_unchecked(line) }))
+    };
+    let mut words = [_mm512_setzero_si512(); T];
+    for t in 0..T {
+        words[t] = word(t, 0);
+    }
+    for (line, functions) in others.iter().enumerate() {
         for d in 0..DIGITS {
-            let function = unpacked[i][d];
             for t in 0..T {
-                sums[t][d] = _mm512_dpbusd_epi32(sums[t][d], function, words[t]);
+                sums[t][d] = _mm512_dpbusd_epi32(sums[t][d], functions[d], words[t]);
+                if d == DIGITS - 1 {
+                    words[t] = word(t, line + 1);
+                }
             }
+        }
+    }
+    for d in 0..DIGITS {
+        for t in 0..T {
+            sums[t][d] = _mm512_dpbusd_epi32(sums[t][d], last[d], words[t]);
         }
     }
     for t in 0..T {

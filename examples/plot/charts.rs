@@ -6,25 +6,27 @@ use support::Result;
 use support::record::Row;
 
 use crate::canvas::{FAINT, INK, PALETTE, page, text};
-use crate::select::{Predicted, Record, load};
-use crate::tables::{BANDWIDTHS, constants, digits as speed};
+use crate::select::{Predicted, Record, load, plain};
+use crate::tables::{BANDWIDTHS, digits as speed};
 
 /// All plots for which there are rows, by name.
-pub(crate) fn all(record: &Record) -> Result<Vec<(&'static str, String)>> {
-    let plots = [
-        ("decode", shares(record, "decode")?),
-        ("prefill", shares(record, "prefill")?),
-        ("kv", kv(record)?),
-        ("bytes", bytes(record)?),
-        ("model", model(record)?),
-        ("machines", machines(record)?),
+pub(crate) fn all(record: &Record) -> Result<Vec<(String, String)>> {
+    let mut plots = vec![
+        ("kv".to_owned(), kv(record)?),
+        ("bytes".to_owned(), bytes(record)?),
+        ("model".to_owned(), model(record)?),
+        ("machines".to_owned(), machines(record)?),
     ];
+    for (cpu, test) in record.cpus().into_iter().flat_map(|cpu| [(cpu, "decode"), (cpu, "prefill")]) {
+        let name = format!("{test}-{}", plain(cpu).to_lowercase().replace(' ', "-"));
+        plots.push((name, shares(record, cpu, test)?));
+    }
     Ok(plots.into_iter().filter_map(|(name, svg)| Some((name, svg?))).collect())
 }
 
-/// Bars of every shape's share of its ceiling, one per instruction set and number of threads.
-fn shares(record: &Record, test: &str) -> Result<Option<String>> {
-    let rows = record.fastest(test);
+/// Bars of every shape's share of its ceiling on a processor, one per instruction set and number of threads.
+fn shares(record: &Record, cpu: &str, test: &str) -> Result<Option<String>> {
+    let rows = record.fastest(cpu, test);
     let shapes = distinct(rows.iter().map(|row| row.shape.clone()));
     let series = |row: &Row| format!("{}, {}", row.isa, threads(row.threads));
     let mut legend = distinct(rows.iter().map(|row| series(row)));
@@ -34,17 +36,17 @@ fn shares(record: &Record, test: &str) -> Result<Option<String>> {
     }
     let (title, subtitle) = if test == "decode" {
         (
-            "Decoding: share of the memory's read bandwidth (higher is better)",
+            format!("{}, decoding: share of the memory's read bandwidth (higher is better)", plain(cpu)),
             "Bar: bytes read per second over the bandwidth measured in the same run. Above it: tokens per second.",
         )
     } else {
         (
-            "Reading a prompt: share of the int8 peak (higher is better)",
+            format!("{}, reading a prompt: share of the int8 peak (higher is better)", plain(cpu)),
             "Bar: multiply-adds of the ternary weights over the peak measured in the same run. Above it: tokens per second.",
         )
     };
     let colors: Vec<_> = legend.iter().cloned().zip(PALETTE).collect();
-    let svg = page(title, subtitle, &colors, |root, body| {
+    let svg = page(&title, subtitle, &colors, |root, body| {
         let width = shapes.len() as f64;
         let mut chart = ChartBuilder::on(body)
             .margin(16)
@@ -106,7 +108,8 @@ fn kv(record: &Record) -> Result<Option<String>> {
     let colors: Vec<_> = names.iter().cloned().zip(PALETTE).collect();
     let title = format!("{}: decoding behind a long text (higher is better)", first.shape);
     let subtitle = format!(
-        "{}, {}. Solid: measured, with standard deviation. Dashed: bandwidth of the same run over the bytes per token.",
+        "{}, {}, {}. Solid: measured, with standard deviation. Dashed: bandwidth of the same run over the bytes per token.",
+        plain(&first.cpu),
         first.isa,
         threads(first.threads)
     );
@@ -153,8 +156,8 @@ fn bytes(record: &Record) -> Result<Option<String>> {
     let parts = ["ternary matrices", "output head", "keys and values"];
     let legend: Vec<_> = parts.iter().map(|part| (*part).to_owned()).zip(PALETTE).collect();
     let title = format!("{}: memory read per token (less is better)", first.shape);
-    let subtitle =
-        format!("{}, {}. Beside the bars: speed, and its share of the ceiling.", first.isa, threads(first.threads));
+    let machine = format!("{}, {}, {}", plain(&first.cpu), first.isa, threads(first.threads));
+    let subtitle = format!("{machine}. Beside the bars: speed, and its share of the ceiling.");
     let svg = page(&title, &subtitle, &legend, |root, body| {
         let mut chart = ChartBuilder::on(body)
             .margin(16)
@@ -196,16 +199,20 @@ fn bytes(record: &Record) -> Result<Option<String>> {
 
 /// What the speed model says beside what was measured.
 fn model(record: &Record) -> Result<Option<String>> {
-    let Some((model, rows)) = record.model() else { return Ok(None) };
-    let pairs: Vec<(f64, f64, &Row)> =
-        rows.iter().map(|row| (row.tokens_per_s, model.tokens_per_s(load(row)), *row)).collect();
-    let shapes = distinct(rows.iter().map(|row| row.shape.clone()));
+    let models = record.cpus().into_iter().filter_map(|cpu| Some((cpu, record.model(cpu)?)));
+    let mut legend = Vec::new();
+    let mut pairs = Vec::new();
+    for ((cpu, (model, rows)), color) in models.zip(PALETTE) {
+        legend.push((format!("{}, {}, {}", plain(cpu), rows[0].isa, threads(rows[0].threads)), color));
+        pairs.extend(rows.iter().map(|row| (row.tokens_per_s, model.tokens_per_s(load(row)), color)));
+    }
+    if pairs.is_empty() {
+        return Ok(None);
+    }
     let all = || pairs.iter().flat_map(|(x, y, _)| [*x, *y]);
     let (low, high) = (all().fold(f64::MAX, f64::min) / 1.3, all().fold(0.0, f64::max) * 1.3);
-    let legend: Vec<_> = shapes.iter().cloned().zip(PALETTE.into_iter().cycle()).collect();
-    let subtitle =
-        format!("{}, {}; {}. Solid: equal. Dashed: ±10 %.", rows[0].isa, threads(rows[0].threads), constants(&model));
-    let svg = page("Decoding speed, predicted and measured", &subtitle, &legend, |_, body| {
+    let subtitle = "Solid: equal. Dashed: ±10 %.";
+    let svg = page("Decoding speed, predicted and measured", subtitle, &legend, |_, body| {
         let mut chart = ChartBuilder::on(body)
             .margin(16)
             .x_label_area_size(44)
@@ -231,8 +238,7 @@ fn model(record: &Record) -> Result<Option<String>> {
             ];
             chart.draw_series(DashedLineSeries::new(line, 6, 4, INK.stroke_width(1)))?;
         }
-        for (measured, predicted, row) in &pairs {
-            let color = legend.iter().find(|(name, _)| *name == row.shape).map_or(INK, |(_, color)| *color);
+        for (measured, predicted, color) in &pairs {
             chart.draw_series([Circle::new((*measured, *predicted), 5, color.filled())])?;
         }
         Ok(())
@@ -242,15 +248,18 @@ fn model(record: &Record) -> Result<Option<String>> {
 
 /// The model's answer for other machines.
 fn machines(record: &Record) -> Result<Option<String>> {
-    let (Some((model, _)), Some((best, shapes))) = (record.model(), record.predicted_shapes()) else {
-        return Ok(None);
-    };
+    let Some((best, shapes)) = record.predicted_shapes() else { return Ok(None) };
+    let Some((model, _)) = record.model(&best.cpu) else { return Ok(None) };
     let (from, to) = (25.0, BANDWIDTHS[3]);
     let speed_at = |shape: &Predicted, gb| model.tokens_per_s(shape.on(gb));
     let all = || shapes.iter().flat_map(|shape| [speed_at(shape, from), speed_at(shape, to)]);
     let (low, high) = (all().fold(f64::MAX, f64::min) / 1.3, all().fold(0.0, f64::max) * 1.3);
-    let subtitle =
-        format!("The model of these measurements, layout {}, head {}, from an empty cache.", best.layout, best.head);
+    let subtitle = format!(
+        "By the constants of {}; layout {}, head {}, from an empty cache.",
+        plain(&best.cpu),
+        best.layout,
+        best.head
+    );
     let svg = page("Predicted decoding speed on other machines (higher is better)", &subtitle, &[], |root, body| {
         let mut chart = ChartBuilder::on(body)
             .margin(16)

@@ -32,7 +32,8 @@ impl Record {
     pub(crate) fn new(rows: &[Row]) -> Self {
         let mut rows = latest(rows);
         rows.sort_by_key(|r| {
-            (r.ternary_weights, Reverse(r.isa.clone()), r.threads, r.layout.clone(), r.head.clone(), r.kv_type.clone())
+            let kind = (r.layout.clone(), r.head.clone(), r.kv_type.clone());
+            (r.ternary_weights, r.cpu.clone(), Reverse(r.isa.clone()), r.threads, kind)
         });
         rows.sort_by_key(|r| (r.ternary_weights, r.kv, r.tokens));
         Self { rows }
@@ -42,12 +43,20 @@ impl Record {
         self.rows.iter().filter(move |row| row.test == test)
     }
 
-    /// Of each shape, instruction set and number of threads the fastest from an
+    /// The processors, in the order of their names.
+    pub(crate) fn cpus(&self) -> Vec<&str> {
+        let mut cpus: Vec<&str> = self.rows.iter().map(|row| row.cpu.as_str()).collect();
+        cpus.sort_unstable();
+        cpus.dedup();
+        cpus
+    }
+
+    /// Of each shape, instruction set and number of threads of a processor the fastest from an
     /// empty cache: a prompt's length, the layout and the head are free.
-    pub(crate) fn fastest(&self, test: &str) -> Vec<&Row> {
+    pub(crate) fn fastest(&self, cpu: &str, test: &str) -> Vec<&Row> {
         let place = |row: &Row| (row.shape.clone(), row.isa.clone(), row.threads);
         let mut best: Vec<&Row> = Vec::new();
-        for row in self.rows(test).filter(|row| row.kv == 0) {
+        for row in self.rows(test).filter(|row| row.kv == 0 && row.cpu == cpu) {
             match best.iter_mut().find(|other| place(other) == place(row)) {
                 Some(other) if other.tokens_per_s < row.tokens_per_s => *other = row,
                 Some(_) => {}
@@ -58,13 +67,14 @@ impl Record {
         best
     }
 
-    /// Decoding of the one shape, on the instruction set and the number of threads of its fastest row.
+    /// Decoding of the one shape, on the processor, instruction set and number of threads of its fastest row.
     pub(crate) fn one_shape(&self) -> Vec<&Row> {
         let of_shape = || self.rows("decode").filter(|row| row.shape == SHAPE);
         let Some(best) = of_shape().max_by(|a, b| a.tokens_per_s.total_cmp(&b.tokens_per_s)) else {
             return Vec::new();
         };
-        of_shape().filter(|row| (&row.isa, row.threads) == (&best.isa, best.threads)).collect()
+        let kind = |row: &Row| (row.cpu.clone(), row.isa.clone(), row.threads);
+        of_shape().filter(|row| kind(row) == kind(best)).collect()
     }
 
     /// The row of the one shape that reads the least per token, from an empty cache. (The fastest one may be
@@ -74,21 +84,23 @@ impl Record {
         rows.min_by_key(|row| row.ternary_bytes + row.head_bytes)
     }
 
-    /// The model, fitted to all decoding (but of shapes that a cache holds) with the instruction set, number of
-    /// threads, layout and head of that row; and these rows.
-    pub(crate) fn model(&self) -> Option<(SpeedModel, Vec<&Row>)> {
-        let kind = |row: &Row| {
-            let Row { cpu, isa, threads, layout, head, .. } = row.clone();
-            (cpu, isa, threads, layout, head)
+    /// The model, fitted to all decoding of a processor (but of shapes that a cache holds) with one instruction set,
+    /// number of threads and layout, those with the most rows; and these rows. What is in a head, and how it is
+    /// evaluated, are bytes to it like the rest.
+    pub(crate) fn model(&self, cpu: &str) -> Option<(SpeedModel, Vec<&Row>)> {
+        let kind = |row: &Row| (row.isa.clone(), row.threads, row.layout.clone());
+        let rows = || {
+            let of_cpu = self.rows("decode").filter(|row| row.cpu == cpu);
+            of_cpu.filter(|row| row.ternary_bytes + row.head_bytes > CACHED)
         };
-        let best = kind(self.best()?);
-        let rows = self.rows("decode").filter(|row| kind(row) == best);
-        let rows: Vec<&Row> = rows.filter(|row| row.ternary_bytes + row.head_bytes > CACHED).collect();
+        let alike = |a: &Row| rows().filter(|b| kind(a) == kind(b)).count();
+        let most = kind(rows().max_by_key(|row| alike(row))?);
+        let rows: Vec<&Row> = rows().filter(|row| kind(row) == most).collect();
         let measured: Vec<(Load, f64)> = rows.iter().map(|row| (load(row), row.tokens_per_s)).collect();
         SpeedModel::fit(&measured).map(|model| (model, rows))
     }
 
-    /// What a token of every shape would read in the layout and head of that row.
+    /// What a token of every shape would read in the layout and head of the one shape's row that reads the least; and that row.
     pub(crate) fn predicted_shapes(&self) -> Option<(&Row, Vec<Predicted>)> {
         let best = self.best()?;
         let shape = SHAPES.iter().find(|shape| shape.name == SHAPE)?;
@@ -105,6 +117,12 @@ impl Record {
         shapes.sort_by(|a, b| a.bytes.total_cmp(&b.bytes));
         Some((best, shapes))
     }
+}
+
+/// A processor's name without what all of them say.
+pub(crate) fn plain(cpu: &str) -> String {
+    let words = cpu.replace("(R)", "").replace("(TM)", "");
+    words.split_whitespace().filter(|word| !["CPU", "Processor"].contains(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// A row as the model sees it.

@@ -6,7 +6,7 @@ use support::Result;
 use support::record::Row;
 use support::speed_model::SpeedModel;
 
-use crate::select::{Record, load};
+use crate::select::{Record, load, plain};
 
 /// Bandwidths that the model is asked about, in GB/s.
 pub(crate) const BANDWIDTHS: [f64; 4] = [50.0, 100.0, 400.0, 800.0];
@@ -39,21 +39,24 @@ pub(crate) fn fill(text: &str, record: &Record) -> Result<String> {
 
 fn decode(record: &Record) -> String {
     let mut table =
-        head("shape | instruction set | threads | layout | head | KV | MB per token | tokens/s | of ceiling");
+        head("shape | CPU | instruction set | threads | layout | head | KV | MB per token | tokens/s | of ceiling");
     for r in record.rows("decode") {
         let Row { shape, isa, threads, layout, head, kv, kv_type, .. } = r;
+        let cpu = plain(&r.cpu);
         let kv = if *kv == 0 { "0".into() } else { format!("{kv} × {kv_type}") };
         let mb = r.bytes() / 1e6;
-        line(&mut table, &format!("{shape} | {isa} | {threads} | {layout} | {head} | {kv} | {mb:.0} | {}", figures(r)));
+        let setup = format!("{shape} | {cpu} | {isa} | {threads} | {layout} | {head} | {kv}");
+        line(&mut table, &format!("{setup} | {mb:.0} | {}", figures(r)));
     }
     table
 }
 
 fn prefill(record: &Record) -> String {
-    let mut table = head("shape | instruction set | threads | layout | prompt | tokens/s | of ceiling");
+    let mut table = head("shape | CPU | instruction set | threads | layout | prompt | tokens/s | of ceiling");
     for r in record.rows("prefill") {
         let Row { shape, isa, threads, layout, tokens, .. } = r;
-        line(&mut table, &format!("{shape} | {isa} | {threads} | {layout} | {tokens} | {}", figures(r)));
+        let cpu = plain(&r.cpu);
+        line(&mut table, &format!("{shape} | {cpu} | {isa} | {threads} | {layout} | {tokens} | {}", figures(r)));
     }
     table
 }
@@ -72,25 +75,28 @@ fn figures(r: &Row) -> String {
 }
 
 fn model(record: &Record) -> String {
-    let Some((model, rows)) = record.model() else {
-        return NOTHING.into();
-    };
+    let tables: Vec<String> = record.cpus().into_iter().filter_map(|cpu| model_on(record, cpu)).collect();
+    if tables.is_empty() { NOTHING.into() } else { tables.join("\n") }
+}
+
+fn model_on(record: &Record, cpu: &str) -> Option<String> {
+    let (model, rows) = record.model(cpu)?;
     let mut table = format!(
-        "Fitted to {} measurements ({}, {} threads, {} weights, {} head): {}.\n\n",
+        "{}, fitted to {} measurements ({}, {} threads, {} weights): {}.\n\n",
+        plain(cpu),
         rows.len(),
         rows[0].isa,
         rows[0].threads,
         rows[0].layout,
-        rows[0].head,
         constants(&model)
     );
-    table += &head("shape | KV | MB per token | at GB/s | predicted | measured | error");
+    table += &head("shape | head | KV | MB per token | at GB/s | predicted | measured | error");
     for r in rows {
         let predicted = model.tokens_per_s(load(r));
-        let Row { shape, kv, kv_type, .. } = r;
+        let Row { shape, head, kv, kv_type, .. } = r;
         let kv = if *kv == 0 { "0".into() } else { format!("{kv} × {kv_type}") };
         let row = format!(
-            "{shape} | {kv} | {:.0} | {:.1} | {} | {} | {:+.1} %",
+            "{shape} | {head} | {kv} | {:.0} | {:.1} | {} | {} | {:+.1} %",
             r.bytes() / 1e6,
             r.ceiling,
             digits(predicted),
@@ -99,11 +105,11 @@ fn model(record: &Record) -> String {
         );
         line(&mut table, &row);
     }
-    table
+    Some(table)
 }
 
 /// The model's constants in words.
-pub(crate) fn constants(model: &SpeedModel) -> String {
+fn constants(model: &SpeedModel) -> String {
     let core = if model.core_gb_per_s.is_finite() {
         format!("a core gets through {:.1} GB/s", model.core_gb_per_s)
     } else {
@@ -113,10 +119,14 @@ pub(crate) fn constants(model: &SpeedModel) -> String {
 }
 
 fn machines(record: &Record) -> String {
-    let (Some((model, _)), Some((best, shapes))) = (record.model(), record.predicted_shapes()) else {
-        return NOTHING.into();
-    };
-    let mut table = format!("{} weights, {} head, from an empty cache; tokens/s.\n\n", best.layout, best.head);
+    let Some((best, shapes)) = record.predicted_shapes() else { return NOTHING.into() };
+    let Some((model, _)) = record.model(&best.cpu) else { return NOTHING.into() };
+    let mut table = format!(
+        "By the constants of {}; {} weights, {} head, from an empty cache; tokens/s.\n\n",
+        plain(&best.cpu),
+        best.layout,
+        best.head
+    );
     let columns: Vec<String> = BANDWIDTHS.iter().map(|gb| format!("{gb:.0} GB/s")).collect();
     table += &head(&format!("shape | MB per token | {}", columns.join(" | ")));
     for shape in shapes {

@@ -6,6 +6,9 @@
 //! same for all rows. The 16-bit sums of some lines are added as they are, and
 //! then widened: `vpmaddwd` by one adds the two sums of a row and makes them 32
 //! bits wide.
+//!
+//! For many tokens some lines are unpacked first, to steps of four columns, so that
+//! the loop over a tile of tokens does nothing but load and multiply.
 
 use std::arch::x86_64::*;
 use std::hint::black_box;
@@ -100,14 +103,109 @@ const NARROW_LINES: usize = (i16::MAX as i32 / STEP_MAX / 4) as usize;
 /// registers hold sums.
 const TILE: usize = 4;
 
+/// Tokens from which on unpacking lines once is faster than once for each tile. Intel's gain from 16 on; Zen 3, in an
+/// earlier version, lost at 16 and gained at 60 (docs/speed.md).
+const MANY: usize = 32;
+
+/// Lines that are unpacked together, to 10 KiB of the nearest cache.
+const CHUNK: usize = 4 * NARROW_LINES;
+
+/// Columns of a step, and steps of a line.
+const STEP_COLS: usize = 4;
+const STEPS: usize = COLS / STEP_COLS;
+
+/// The codes of a step: bytes of eight rows each.
+type Codes = [__m256i; 2];
+
 #[target_feature(enable = "avx2")]
 fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
     let rows = panels.rows();
     for (i, panel) in panels.iter().enumerate() {
+        let out = &mut out[i * ROWS..];
+        if x.tokens() >= MANY {
+            unpacked_once(panel, x, out, rows);
+            continue;
+        }
         for tile in x.tiles(TILE) {
-            let out = &mut out[tile.start * rows + i * ROWS..];
+            let out = &mut out[tile.start * rows..];
             tile_sums(panel, x, tile, out, rows);
         }
+    }
+}
+
+/// [`gemm`] of one panel, some lines at a time for all tokens. In between, `out` holds the sums.
+#[target_feature(enable = "avx2")]
+fn unpacked_once(panel: &[Line], x: Activations<'_>, out: &mut [i32], rows: usize) {
+    let mut unpacked = [[_mm256_setzero_si256(); 2]; CHUNK * STEPS];
+    for (chunk, lines) in panel.chunks(CHUNK).enumerate() {
+        for (line, steps) in lines.iter().zip(unpacked.as_chunks_mut::<STEPS>().0) {
+            stream::prefetch(&line.0, stream::AHEAD_ALONE);
+            *steps = codes(line);
+        }
+        let steps = &unpacked[..lines.len() * STEPS];
+        let x = x.columns_from(chunk * CHUNK * COLS);
+        for tile in x.tiles(TILE) {
+            let out = &mut out[tile.start * rows..];
+            match tile.len() {
+                3 => add::<3>(steps, x, tile.start, chunk > 0, out, rows),
+                TILE => add::<TILE>(steps, x, tile.start, chunk > 0, out, rows),
+                _ => unreachable!("tiles of {MANY} tokens and more have 3 or {TILE}"),
+            }
+        }
+    }
+}
+
+/// The codes of a line, step by step.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn codes(line: &Line) -> [Codes; STEPS] {
+    let halves: Codes = bytemuck::cast(line.0);
+    let mask = _mm256_set1_epi8(3);
+    let mut codes = [halves; STEPS];
+    for f in 0..STEPS {
+        let shift = _mm256_set1_epi32(2 * f as i32);
+        for half in 0..2 {
+            // Bits that come in from the byte above fall to the mask.
+            codes[f][half] = _mm256_and_si256(_mm256_srlv_epi32(halves[half], shift), mask);
+        }
+    }
+    codes
+}
+
+/// The products of some steps with a tile of tokens, added to `out` if something `is_held` there.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn add<const T: usize>(steps: &[Codes], x: Activations<'_>, first: usize, is_held: bool, out: &mut [i32], rows: usize) {
+    let x: [&[i8]; T] = std::array::from_fn(|t| x.row(first + t, steps.len() * STEP_COLS));
+    let ones = _mm256_set1_epi16(1);
+    let mut wide = [[_mm256_setzero_si256(); 2]; T];
+    if is_held {
+        for t in 0..T {
+            let held: &[[i32; 8]] = out[t * rows..][..ROWS].as_chunks().0;
+            wide[t] = [bytemuck::cast(held[0]), bytemuck::cast(held[1])];
+        }
+    }
+    for (run, steps) in steps.chunks(NARROW_LINES * STEPS).enumerate() {
+        let mut words: [&[[i8; STEP_COLS]]; T] = [&[]; T];
+        for t in 0..T {
+            words[t] = &x[t].as_chunks().0[run * NARROW_LINES * STEPS..][..steps.len()];
+        }
+        let mut narrow = [[_mm256_setzero_si256(); 2]; T];
+        for (i, codes) in steps.iter().enumerate() {
+            for t in 0..T {
+                let word = _mm256_set1_epi32(bytemuck::cast(words[t][i]));
+                for half in 0..2 {
+                    narrow[t][half] = _mm256_add_epi16(narrow[t][half], _mm256_maddubs_epi16(codes[half], word));
+                }
+            }
+        }
+        for (wide, narrow) in wide.as_flattened_mut().iter_mut().zip(narrow.as_flattened()) {
+            *wide = _mm256_add_epi32(*wide, _mm256_madd_epi16(*narrow, ones));
+        }
+    }
+    for t in 0..T {
+        let sums: [i32; ROWS] = bytemuck::cast(wide[t]);
+        out[t * rows..][..ROWS].copy_from_slice(&sums);
     }
 }
 
@@ -174,5 +272,45 @@ fn sums<const T: usize>(panel: &[Line], x: Activations<'_>, first: usize, out: &
     for (t, wide) in wide.into_iter().enumerate() {
         let sums: [i32; ROWS] = bytemuck::cast(wide);
         out[t * rows..][..ROWS].copy_from_slice(&sums);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those of [`MANY`] tokens and more are unpacked once, whatever their number of lines; and the largest sums there are.
+    #[test]
+    fn unpacking_once_gives_what_tiles_give() {
+        if Avx2::detect().is_some() {
+            // SAFETY: AVX2 was looked for.
+            unsafe { compare() };
+        }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn compare() {
+        let noise = |i: usize| ((i * 2_654_435_761) >> 9) as u8;
+        let shapes = [(MANY, 1), (MANY + 1, CHUNK - 1), (MANY + 2, CHUNK), (33, CHUNK + 1), (64, 2 * CHUNK + 13)];
+        for ((tokens, lines), extreme) in shapes.into_iter().flat_map(|shape| [(shape, false), (shape, true)]) {
+            let byte = |i: usize| if extreme { 0xFF } else { noise(i) };
+            let panel: Vec<Line> = (0..lines).map(|l| Line(std::array::from_fn(|i| byte(64 * l + i)))).collect();
+            let cols = lines * COLS;
+            let activation = |i: usize| if extreme { i8::MIN } else { noise(i + 7) as i8 };
+            let x: Vec<i8> = (0..tokens * cols).map(activation).collect();
+            let x = Activations::new(&x, cols, tokens);
+            // The panel's sums stand among those of others, which are not touched.
+            let rows = ROWS + 16;
+            let (mut tiles, mut once) = (vec![-1; tokens * rows], vec![-1; tokens * rows]);
+            for tile in x.tiles(TILE) {
+                let first = tile.start;
+                tile_sums(&panel, x, tile, &mut tiles[first * rows..], rows);
+            }
+            unpacked_once(&panel, x, &mut once, rows);
+            assert_eq!(once, tiles, "{tokens} tokens, {lines} lines");
+            if extreme {
+                assert_eq!(once[0], 3 * -128 * cols as i32);
+            }
+        }
     }
 }

@@ -162,12 +162,10 @@ fn codes(line: &Line) -> [Codes; STEPS] {
     let halves: Codes = bytemuck::cast(line.0);
     let mask = _mm256_set1_epi8(3);
     let mut codes = [halves; STEPS];
-    for f in 0..STEPS {
+    for (f, codes) in codes.iter_mut().enumerate() {
         let shift = _mm256_set1_epi32(2 * f as i32);
-        for half in 0..2 {
-            // Bits that come in from the byte above fall to the mask.
-            codes[f][half] = _mm256_and_si256(_mm256_srlv_epi32(halves[half], shift), mask);
-        }
+        // Bits that come in from the byte above fall to the mask.
+        *codes = halves.map(|half| _mm256_and_si256(_mm256_srlv_epi32(half, shift), mask));
     }
     codes
 }

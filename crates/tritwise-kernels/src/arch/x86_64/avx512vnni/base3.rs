@@ -211,8 +211,8 @@ fn add<const T: usize>(
         _mm512_set1_epi32(bytemuck::cast(unsafe { *x[t].get_unchecked(line) }))
     };
     let mut words = [_mm512_setzero_si512(); T];
-    for t in 0..T {
-        words[t] = word(t, 0);
+    for (t, first) in words.iter_mut().enumerate() {
+        *first = word(t, 0);
     }
     for (line, functions) in others.iter().enumerate() {
         for d in 0..DIGITS {

@@ -214,37 +214,63 @@ const KEEPS: [Keep<'static>; 12] = [
     Keep { best: usize::MAX, within: f32::INFINITY, always: &[], allowed: Some(FEW) },
 ];
 
-/// 1 MB and more, or there is no sketch.
-const SHAPES: [(usize, usize); 3] = [(2050, 256), (1031, 640), (1024, 515)];
+/// 1 MB and more, or there is no sketch; and more than 1,024 rows, or it is not used.
+const SHAPES: [(usize, usize); 3] = [(2050, 256), (1031, 640), (1025, 515)];
 
 #[test]
 fn logits_that_matter_are_those_of_the_full_head() {
     let mut random = Random(3);
     for encoding in [DenseEncoding::F16, DenseEncoding::Bf16, DenseEncoding::F32] {
         for (rows, cols) in SHAPES {
-            let plain = matrix(encoding, rows, cols, |_| random.plain(cols));
-            // Every tenth row the same, so that the best tie with others far away.
-            let twin = random.plain(cols);
-            let ties = matrix(encoding, rows, cols, |i| if i % 10 == 3 { twin.clone() } else { random.plain(cols) });
-            let hostile = matrix(encoding, rows, cols, |i| hostile_row(&mut random, cols, i % 7));
+            check_tables(&mut random, encoding, rows, cols);
             let poisoned =
                 matrix(encoding, rows, cols, |i| hostile_row(&mut random, cols, if i % 500 == 7 { 7 } else { 0 }));
-            for table in [plain, ties, hostile, poisoned] {
-                let xs = [random.plain(cols), twin.clone(), {
-                    let mut x = random.plain(cols);
-                    x[cols / 2] = 300.0;
-                    x
-                }];
-                let mut first: Option<Vec<_>> = None;
-                for cpu in backends() {
-                    let table = cpu.head(&table, true);
-                    let found = xs.iter().flat_map(|x| KEEPS.map(|keep| check(&cpu, &table, x, keep)));
-                    let found: Vec<_> = found.collect();
-                    assert!(*first.get_or_insert(found.clone()) == found, "{} differs", cpu.isa().name());
-                }
-            }
+            check_table(&mut random, &poisoned);
         }
     }
+}
+
+/// Numbers in blocks with scales of their own are screened like others. (A file's scales are finite, or it is refused.)
+#[test]
+fn logits_of_blocks_that_matter_are_those_of_the_full_head() {
+    let mut random = Random(13);
+    for (encoding, rows, cols) in
+        [(DenseEncoding::Q8_0, 2050, 512), (DenseEncoding::Q8_0, 1031, 1056), (DenseEncoding::Q6K, 1700, 768)]
+    {
+        check_tables(&mut random, encoding, rows, cols);
+    }
+}
+
+/// Tables of finite numbers, of one encoding and shape.
+fn check_tables(random: &mut Random, encoding: DenseEncoding, rows: usize, cols: usize) {
+    let plain = matrix(encoding, rows, cols, |_| random.plain(cols));
+    let reads = check_table(random, &plain);
+    assert!(reads.iter().any(|reads| reads.screened == rows), "nothing was screened");
+    // Every tenth row the same, so that the best tie with others far away.
+    let twin = random.plain(cols);
+    let ties = matrix(encoding, rows, cols, |i| if i % 10 == 3 { twin.clone() } else { random.plain(cols) });
+    check_table(random, &ties);
+    let hostile = matrix(encoding, rows, cols, |i| hostile_row(random, cols, i % 7));
+    check_table(random, &hostile);
+}
+
+/// A table with some vectors and all rules, on every instruction set; what was read.
+fn check_table(random: &mut Random, table: &DenseMatrix<'static>) -> Vec<HeadReads> {
+    let cols = table.cols();
+    // The third row among them, which has twins where rows have.
+    let mut third = vec![0.0; cols];
+    table.read_row(3, &mut third);
+    third.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 1.0);
+    let mut spiked = random.plain(cols);
+    spiked[cols / 2] = 300.0;
+    let xs = [random.plain(cols), third, spiked];
+    let mut first: Option<Vec<_>> = None;
+    for cpu in backends() {
+        let table = cpu.head(table, true);
+        let found: Vec<_> = xs.iter().flat_map(|x| KEEPS.map(|keep| check(&cpu, &table, x, keep))).collect();
+        assert!(*first.get_or_insert(found.clone()) == found, "{} differs", cpu.isa().name());
+    }
+    first.into_iter().flatten().map(|(_, reads)| reads).collect()
 }
 
 /// Several rows at once, each by its own rule, are what they are alone.

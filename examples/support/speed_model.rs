@@ -13,7 +13,7 @@
 //! region. The constants are fitted to measurements of several shapes, small
 //! ones for the second term and large ones for the first.
 
-/// The constants, of one instruction set, layout and head.
+/// The constants, of one processor, instruction set and layout.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SpeedModel {
     /// Share of the read bandwidth while weights stream.

@@ -131,7 +131,7 @@ fn one_scale(
     for panel in (0..panels).step_by(call_panels) {
         let packed = weights.panels_at(first + panel, call_panels.min(panels - panel));
         if tokens.len() > 1 {
-            // Outputs of many tokens fill more than the nearer caches. Asked for now, they are there when the products are.
+            // Outputs of many tokens fill more than the nearer caches. What is asked for before the products comes meanwhile.
             for token in tokens.clone() {
                 let outs = &out.row_mut(token)[panel * panel_rows..];
                 isa.prefetch(bytemuck::cast_slice(&outs[..outs.len().min(packed.rows())]));

@@ -148,10 +148,6 @@ fn by_tiles(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usiz
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
 fn unpacked_once(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usize) {
     let mut unpacked = [[MaybeUninit::uninit(); DIGITS]; CHUNK];
-    // As in `Activations::tiles`, but divided once.
-    let tiles = x.tokens().div_ceil(TILE);
-    let (tile, larger) = (x.tokens() / tiles, x.tokens() % tiles);
-    let ahead = CHUNK.div_ceil(tiles);
     let chunks = panel.lines().chunks(CHUNK);
     let last = chunks.len().saturating_sub(1);
     for (chunk, lines) in chunks.enumerate() {
@@ -164,19 +160,16 @@ fn unpacked_once(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride:
         let unpacked = unsafe { &*(&raw const unpacked[..lines.len()] as *const [[__m512i; DIGITS]]) };
         let columns = x.columns_from(chunk * CHUNK * COLS);
         let step = (chunk > 0, chunk == last);
-        let mut first = 0;
-        for i in 0..tiles {
+        for tile in x.tiles(TILE) {
             // Each tile asks for its part of the next chunk: all at once would hold up the first.
-            (i * ahead..(i + 1) * ahead)
-                .for_each(|line| stream::prefetch(&lines[0].0, (CHUNK + line) * size_of::<Line>()));
-            let out = &mut out[first * stride..];
-            let tokens = tile + usize::from(i < larger);
-            match tokens {
+            let ahead = tile.start * CHUNK / x.tokens()..tile.end * CHUNK / x.tokens();
+            ahead.for_each(|line| stream::prefetch(&lines[0].0, (CHUNK + line) * size_of::<Line>()));
+            let (first, out) = (tile.start, &mut out[tile.start * stride..]);
+            match tile.len() {
                 4 => add::<4>(unpacked, columns, first, step, out, stride),
                 TILE => add::<TILE>(unpacked, columns, first, step, out, stride),
                 _ => unreachable!("tiles of {MANY} tokens and more have 4 or {TILE}"),
             }
-            first += tokens;
         }
     }
 }
@@ -204,8 +197,8 @@ fn add<const T: usize>(
             }
         }
     }
-    // A word is loaded as soon as the last product of the one before it is under way, not when it is wanted: where a
-    // guest on the core's other thread takes loads and instructions away, that is some per cent (docs/speed.md).
+    // A word is loaded as soon as the last product of the one before it is under way, not when it is wanted: that is
+    // some per cent where a core takes up fewer instructions and loads than it could (docs/speed.md).
     let word = |t: usize, line: usize| {
         // SAFETY: `x[t]` has a word for each line of `unpacked`, by its length above, and `line` is the number of one.
         _mm512_set1_epi32(bytemuck::cast(unsafe { *x[t].get_unchecked(line) }))

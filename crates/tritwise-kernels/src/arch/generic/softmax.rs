@@ -18,18 +18,19 @@ pub(super) fn soften<L: Lanes>(isa: L, scores: &mut Scores, first: usize, seen: 
         return None;
     }
     // What the query does not see may be anything.
-    scores.as_flattened_mut()[seen..].fill(f32::NEG_INFINITY);
-    scores.as_flattened_mut()[..first].fill(f32::NEG_INFINITY);
+    if let Some(last) = scores.last_mut() {
+        *last = seen_of(last, 0, (seen - 1) % LANES + 1);
+    }
+    let (unseen, begun) = (first / LANES, first % LANES);
+    scores[..unseen].as_flattened_mut().fill(f32::NEG_INFINITY);
+    if begun > 0 {
+        scores[unseen] = seen_of(&scores[unseen], begun, LANES);
+    }
     let mut maxima = isa.splat(f32::NEG_INFINITY);
     for block in scores.iter() {
         maxima = isa.max(isa.load(block), maxima);
     }
-    let mut lanes = [0.0; LANES];
-    isa.store(maxima, &mut lanes);
-    let mut max = f32::NEG_INFINITY;
-    for lane in lanes {
-        max = if lane > max { lane } else { max };
-    }
+    let max = largest_seen(isa, maxima);
 
     let mut sums = isa.splat(0.0);
     for block in scores {
@@ -38,6 +39,35 @@ pub(super) fn soften<L: Lanes>(isa: L, scores: &mut Scores, first: usize, seen: 
         sums = isa.add(sums, e);
     }
     Some(Softmax { max, sum: isa.sum(sums) })
+}
+
+/// Lanes `first..end` of `scores`, and −∞ in place of the others.
+#[inline(always)]
+fn seen_of(scores: &[f32; LANES], first: usize, end: usize) -> [f32; LANES] {
+    let bits = |lanes: usize| (1_u32 << lanes) - 1;
+    let seen = bits(end) & !bits(first);
+    let mut lanes = [0.0; LANES];
+    for i in 0..LANES {
+        // Without a branch, so that it is a few operations on vectors.
+        let keep = 0_u32.wrapping_sub(seen >> i & 1);
+        lanes[i] = f32::from_bits(scores[i].to_bits() & keep | f32::NEG_INFINITY.to_bits() & !keep);
+    }
+    lanes
+}
+
+/// The largest lane, none of which is NaN. Which of two zeros is left open: nothing that is made of it depends on that.
+#[inline(always)]
+fn largest_seen<L: Lanes>(isa: L, x: L::F32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    isa.store(x, &mut lanes);
+    let mut n = LANES / 2;
+    while n > 0 {
+        for i in 0..n {
+            lanes[i] = if lanes[i + n] > lanes[i] { lanes[i + n] } else { lanes[i] };
+        }
+        n /= 2;
+    }
+    lanes[0]
 }
 
 /// How two parts of a softmax become one.

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::stream;
+use super::super::{LEAST_NORMAL, TO_UNITS, stream};
 use super::Avx2;
 use crate::arch::generic::{LANES, Lanes, lanes_ops};
 
@@ -179,14 +179,16 @@ fn round_ps(x: __m256) -> __m256 {
     _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x)
 }
 
-/// `x · 2ⁿ` in two steps, since 2ⁿ itself may be no `f32`; the first is exact.
+/// `x · 2ⁿ` in two steps, since 2ⁿ itself may be no `f32`; the first is exact. See [`LEAST_NORMAL`].
 #[target_feature(enable = "avx2")]
 #[inline]
 fn scale_ps(x: __m256, n: __m256) -> __m256 {
-    let n = _mm256_cvtps_epi32(n);
+    // Not of a NaN, which stays one.
+    let tiny = _mm256_cmp_ps::<_CMP_LT_OQ>(n, _mm256_set1_ps(LEAST_NORMAL as f32));
+    let n = _mm256_cvtps_epi32(_mm256_add_ps(n, _mm256_and_ps(tiny, _mm256_set1_ps(TO_UNITS as f32))));
     let half = _mm256_srai_epi32::<1>(n);
-    let x = _mm256_mul_ps(x, power_of_two(half));
-    _mm256_mul_ps(x, power_of_two(_mm256_sub_epi32(n, half)))
+    let y = _mm256_mul_ps(_mm256_mul_ps(x, power_of_two(half)), power_of_two(_mm256_sub_epi32(n, half)));
+    _mm256_blendv_ps(y, _mm256_castsi256_ps(_mm256_cvtps_epi32(y)), tiny)
 }
 
 #[target_feature(enable = "avx2")]

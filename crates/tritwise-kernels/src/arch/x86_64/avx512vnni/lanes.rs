@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::stream;
+use super::super::{LEAST_NORMAL, TO_UNITS, stream};
 use super::Avx512Vnni;
 use crate::arch::generic::{LANES, Lanes, lanes_ops};
 
@@ -37,7 +37,12 @@ impl Lanes for Avx512Vnni {
         fn max(a: V, b: V) -> V { _mm512_max_ps(a, b) }
         fn min(a: V, b: V) -> V { _mm512_min_ps(a, b) }
         fn round(x: V) -> V { _mm512_roundscale_ps::<NEAREST>(x) }
-        fn scale(x: V, n: V) -> V { _mm512_scalef_ps(x, n) }
+        fn scale(x: V, n: V) -> V {
+            let tiny = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(n, _mm512_set1_ps(LEAST_NORMAL as f32));
+            let n = _mm512_mask_add_ps(n, tiny, n, _mm512_set1_ps(TO_UNITS as f32));
+            let y = _mm512_scalef_ps(x, n);
+            _mm512_castsi512_ps(_mm512_mask_cvtps_epi32(_mm512_castps_si512(y), tiny, y))
+        }
         fn max_magnitude(max: V, x: V) -> V {
             let magnitude = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MAX));
             _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(max), magnitude))
@@ -76,7 +81,11 @@ impl Lanes for Avx512Vnni {
             // SAFETY: `x` is 64 readable bytes, and the load has no alignment needs.
             unsafe { _mm512_loadu_ps(x.as_ptr().cast()) }
         }
-        fn load_f16(x: &[u8; 2 * LANES]) -> V { _mm512_cvtph_ps(load_si256(x)) }
+        fn load_f16(x: &[u8; 2 * LANES]) -> V {
+            // Not `_mm512_cvtph_ps`: that one suppresses exceptions, which an operand in memory cannot say, and from a
+            // register it takes two operations of the ports that products want.
+            _mm512_cvt_roundph_ps::<_MM_FROUND_CUR_DIRECTION>(load_si256(x))
+        }
         fn store_f16(x: V, out: &mut [u8; 2 * LANES]) {
             let halves = _mm512_cvtps_ph::<NEAREST>(x);
             // SAFETY: `out` is 32 writable bytes, and the store has no alignment needs.

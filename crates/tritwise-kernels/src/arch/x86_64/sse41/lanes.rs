@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::stream;
+use super::super::{LEAST_NORMAL, TO_UNITS, stream};
 use super::{Sse41, fma, half};
 use crate::arch::generic::{LANES, Lanes, lanes_ops};
 
@@ -137,14 +137,16 @@ fn round_ps(x: __m128) -> __m128 {
     _mm_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x)
 }
 
-/// `x · 2ⁿ` in two steps, since 2ⁿ itself may be no `f32`; the first is exact.
+/// `x · 2ⁿ` in two steps, since 2ⁿ itself may be no `f32`; the first is exact. See [`LEAST_NORMAL`].
 #[target_feature(enable = "ssse3,sse4.1")]
 #[inline]
 fn scale_ps(x: __m128, n: __m128) -> __m128 {
-    let n = _mm_cvtps_epi32(n);
+    // Not of a NaN, which stays one.
+    let tiny = _mm_cmplt_ps(n, _mm_set1_ps(LEAST_NORMAL as f32));
+    let n = _mm_cvtps_epi32(_mm_add_ps(n, _mm_and_ps(tiny, _mm_set1_ps(TO_UNITS as f32))));
     let half = _mm_srai_epi32::<1>(n);
-    let x = _mm_mul_ps(x, power_of_two(half));
-    _mm_mul_ps(x, power_of_two(_mm_sub_epi32(n, half)))
+    let y = _mm_mul_ps(_mm_mul_ps(x, power_of_two(half)), power_of_two(_mm_sub_epi32(n, half)));
+    _mm_blendv_ps(y, _mm_castsi128_ps(_mm_cvtps_epi32(y)), tiny)
 }
 
 #[target_feature(enable = "ssse3,sse4.1")]

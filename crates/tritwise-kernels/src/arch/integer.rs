@@ -63,8 +63,12 @@ impl<'a> Activations<'a> {
     ))]
     #[inline]
     pub(in crate::arch) fn tiles(&self, most: usize) -> impl Iterator<Item = Range<usize>> {
-        let (tokens, tiles) = (self.tokens, self.tokens.div_ceil(most));
-        (0..tiles).map(move |tile| tile * tokens / tiles..(tile + 1) * tokens / tiles)
+        let tiles = self.tokens.div_ceil(most);
+        let (len, longer) = (self.tokens / tiles.max(1), self.tokens % tiles.max(1));
+        (0..tiles).map(move |tile| {
+            let start = tile * len + tile.min(longer);
+            start..start + len + usize::from(tile < longer)
+        })
     }
 }
 

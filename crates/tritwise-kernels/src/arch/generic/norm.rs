@@ -31,31 +31,58 @@ pub(in crate::arch) fn quantize<L: Lanes>(
     out: &mut [i8],
 ) -> (f32, i32) {
     assert_eq!(x.len(), out.len(), "one code per feature");
-    let norm = inverse(isa, x, norm);
-    let absmax = absmax(isa, x, norm);
+    // Each a loop of its own, which need not ask in every turn.
+    match inverse(isa, x, norm) {
+        Some((weight, r)) => round_to_i8::<L, true>(isa, x, weight, r, out),
+        None => round_to_i8::<L, false>(isa, x, x, isa.splat(1.0), out),
+    }
+}
+
+/// [`quantize`] of `(x · r) · weight` if it `IS_NORMED`, else of `x`.
+#[inline(always)]
+fn round_to_i8<L: Lanes, const IS_NORMED: bool>(
+    isa: L,
+    x: &[f32],
+    weight: &[f32],
+    r: L::F32,
+    out: &mut [i8],
+) -> (f32, i32) {
+    let (blocks, weights) = (x.as_chunks::<LANES>().0, weight.as_chunks::<LANES>().0);
+    let whole = blocks.len() * LANES;
+    let rest = match whole < x.len() {
+        true => normed::<L, IS_NORMED>(isa, load_at(isa, x, whole), load_at(isa, weight, whole), r),
+        false => isa.splat(0.0),
+    };
+    let mut max = isa.max_magnitude(isa.splat(0.0), rest);
+    for (x, weight) in blocks.iter().zip(weights) {
+        max = isa.max_magnitude(max, normed::<L, IS_NORMED>(isa, isa.load(x), isa.load(weight), r));
+    }
+    let absmax = largest(isa, max);
     if !absmax.is_finite() {
         out.fill(0);
         return (f32::NAN, 0);
     }
     let factor = 127.0 / absmax.max(1e-5);
-    for start in (0..x.len()).step_by(LANES) {
-        let y = isa.mul(normalized(isa, x, norm, start), isa.splat(factor));
-        let rest = &mut out[start..];
-        match rest.first_chunk_mut() {
-            Some(codes) => isa.store_i8(y, codes),
-            None => {
-                let mut codes = [0; LANES];
-                isa.store_i8(y, &mut codes);
-                rest.copy_from_slice(&codes[..rest.len()]);
-            }
-        }
+    let (codes, last) = out.split_at_mut(whole);
+    for ((x, weight), codes) in blocks.iter().zip(weights).zip(codes.as_chunks_mut::<LANES>().0) {
+        let y = normed::<L, IS_NORMED>(isa, isa.load(x), isa.load(weight), r);
+        isa.store_i8(isa.mul(y, isa.splat(factor)), codes);
     }
+    let mut codes = [0; LANES];
+    isa.store_i8(isa.mul(rest, isa.splat(factor)), &mut codes);
+    last.copy_from_slice(&codes[..last.len()]);
     // Exact in any order, so the compiler may vectorise it as it likes.
     let mut sum = 0;
     for code in out {
         sum += i32::from(*code);
     }
     (factor, sum)
+}
+
+/// `(x · r) · weight` if it `IS_NORMED`, else `x`.
+#[inline(always)]
+fn normed<L: Lanes, const IS_NORMED: bool>(isa: L, x: L::F32, weight: L::F32, r: L::F32) -> L::F32 {
+    if IS_NORMED { isa.mul(isa.mul(x, r), weight) } else { x }
 }
 
 /// Rounds `x`, or its norm, to 16 bits in two planes of bytes; returns the factor, and running sums in `sums`.
@@ -138,8 +165,13 @@ fn normalized<L: Lanes>(isa: L, x: &[f32], norm: Option<(&[f32], L::F32)>, start
 #[inline(always)]
 fn inverse_rms<L: Lanes>(isa: L, x: &[f32], eps: f32) -> f32 {
     let mut squares = isa.splat(0.0);
-    for start in (0..x.len()).step_by(LANES) {
-        let x = load_at(isa, x, start);
+    let (blocks, rest) = x.as_chunks();
+    for block in blocks {
+        let x = isa.load(block);
+        squares = isa.fma(x, x, squares);
+    }
+    if !rest.is_empty() {
+        let x = load_at(isa, rest, 0);
         squares = isa.fma(x, x, squares);
     }
     1.0 / (isa.sum(squares) / x.len() as f32 + eps).sqrt()

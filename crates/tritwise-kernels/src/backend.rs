@@ -107,6 +107,20 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// `outs[i] = x · weights[i]ᵀ` for several matrices that share an input.
     fn matmul(&self, x: &Self::Quantized, weights: &[&Self::Matrix], outs: &mut [&mut Self::Rows]);
 
+    /// `out = activation(x · gateᵀ) ⊙ (x · upᵀ)`, the bits of [`matmul`](Self::matmul) with both and [`gate`](Self::gate).
+    /// `scratch` is of the same width; what it holds afterwards is unspecified.
+    fn gated_matmul(
+        &self,
+        x: &Self::Quantized,
+        gate_up: [&Self::Matrix; 2],
+        activation: Activation,
+        out: &mut Self::Rows,
+        scratch: &mut Self::Rows,
+    ) {
+        self.matmul(x, &gate_up, &mut [&mut *out, &mut *scratch]);
+        self.gate(activation, out, scratch);
+    }
+
     /// Rotates the heads of rows `rows`, which stand at positions `start`, `start + 1`, ….
     fn rope(&self, x: &mut Self::Rows, rows: Range<usize>, start: usize, rotary: &Self::Rotary);
 

@@ -98,8 +98,7 @@ fn a_token_after_the_first_allocates_nothing() {
                 cpu.attend(0, &mut cache, start, usize::MAX, 0..tokens.len(), &q, &k, &v, &mut out);
                 cpu.add(&mut x, &out);
                 cpu.quantize(&x, Some(&norm), &mut quantized);
-                cpu.matmul(&quantized, &[&gate_up[0], &gate_up[1]], &mut [&mut gate, &mut up]);
-                cpu.gate(config.activation, &mut gate, &up);
+                cpu.gated_matmul(&quantized, [&gate_up[0], &gate_up[1]], config.activation, &mut gate, &mut up);
                 cpu.logits(&x, &[tokens.len() - 1], &norm, &table, &mut logits);
                 for keep in [Keep::best(1), Keep { best: 20, within: 3.0, always: tokens, allowed: None }] {
                     let reads = cpu.top_logits(&x, &[tokens.len() - 1], &norm, &table, &[keep], &mut logits);

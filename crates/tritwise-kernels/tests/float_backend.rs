@@ -396,6 +396,43 @@ fn large_batches_are_their_rows() {
     }
 }
 
+#[test]
+fn a_gate_with_its_products_is_the_gate_of_them() {
+    const COLS: usize = 256;
+    let mut random = Random(29);
+    // One scale for a matrix, and one for each row; one panel of rows, parts of one, and several.
+    for (encoding, rows) in [(TernaryEncoding::Tq2_0, 80), (TernaryEncoding::Tq2_0, 333), (TernaryEncoding::Iq2Bn, 100)]
+    {
+        let [gate, up] = [0.25, 2.0].map(|scale| {
+            let trits: Vec<i8> = random.plain(rows * COLS).iter().map(|x| x.round().clamp(-1.0, 1.0) as i8).collect();
+            let scales = match encoding {
+                TernaryEncoding::Iq2Bn => Scales::Rows((0..rows).map(|row| scale + row as f32).collect()),
+                _ => Scales::Tensor(scale),
+            };
+            encoding.encode(&trits, rows, COLS, &scales).unwrap()
+        });
+        for (tokens, inputs) in
+            [(1, Inputs::Int8), (2, Inputs::Int8), (7, Inputs::Float), (64, Inputs::Int8), (130, Inputs::Int8)]
+        {
+            let x = self::rows(&mut random, tokens, COLS);
+            same_bits("gated_matmul", |cpu| {
+                let pack = |bytes: &Vec<u8>| {
+                    cpu.pack(&TernaryMatrix::new(encoding, rows, COLS, bytes.clone(), None).unwrap()).unwrap()
+                };
+                let (gate, up) = (pack(&gate), pack(&up));
+                let mut q = cpu.quantized(COLS, inputs);
+                cpu.quantize(&x, None, &mut q);
+                let [mut gated, mut scratch, mut gates, mut ups] = [0; 4].map(|_| cpu.rows(rows));
+                cpu.gated_matmul(&q, [&gate, &up], Activation::Silu, &mut gated, &mut scratch);
+                cpu.matmul(&q, &[&gate, &up], &mut [&mut gates, &mut ups]);
+                cpu.gate(Activation::Silu, &mut gates, &ups);
+                assert_eq!(bits(gated.as_slice()), bits(gates.as_slice()), "{rows} rows, {tokens} tokens");
+                bits(gated.as_slice())
+            });
+        }
+    }
+}
+
 /// A table of plain weights in `encoding`, through random bytes where it has blocks.
 fn table(random: &mut Random, encoding: DenseEncoding, rows: usize, cols: usize) -> DenseMatrix<'static> {
     let weights = random.plain(rows * cols);

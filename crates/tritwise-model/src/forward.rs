@@ -280,7 +280,8 @@ impl<B: Backend> Model<B> {
         match &layer.input_norms {
             None => {
                 b.quantize(&w.x, Some(&layer.ffn_norm), &mut w.hidden_q);
-                b.matmul(&w.hidden_q, &[&layer.gate, &layer.up], &mut [&mut w.gate, &mut w.up]);
+                let gate_up = [&layer.gate, &layer.up];
+                b.gated_matmul(&w.hidden_q, gate_up, self.config.activation, &mut w.gate, &mut w.up);
             }
             Some(own) => {
                 b.normalize(&w.x, &layer.ffn_norm, &mut w.normed);
@@ -288,9 +289,9 @@ impl<B: Backend> Model<B> {
                     b.quantize(&w.normed, Some(norm), &mut w.hidden_q);
                     b.matmul(&w.hidden_q, &[weights], &mut [out]);
                 }
+                b.gate(self.config.activation, &mut w.gate, &w.up);
             }
         }
-        b.gate(self.config.activation, &mut w.gate, &w.up);
         b.quantize(&w.gate, layer.ffn_sub_norm.as_ref(), &mut w.ffn_q);
         b.matmul(&w.ffn_q, &[&layer.down], &mut [&mut w.delta]);
         self.add_delta(layer.post_ffn_norm.as_ref(), w);

@@ -88,6 +88,14 @@ impl Backend for Faulty {
         fn normalize(&self, x: &Self::Rows, norm: &Self::Norm, out: &mut Self::Rows);
         fn quantize(&self, x: &Self::Rows, norm: Option<&Self::Norm>, out: &mut Self::Quantized);
         fn matmul(&self, x: &Self::Quantized, weights: &[&Self::Matrix], outs: &mut [&mut Self::Rows]);
+        fn gated_matmul(
+            &self,
+            x: &Self::Quantized,
+            gate_up: [&Self::Matrix; 2],
+            activation: Activation,
+            out: &mut Self::Rows,
+            scratch: &mut Self::Rows
+        );
         fn rope(&self, x: &mut Self::Rows, rows: Range<usize>, start: usize, rotary: &Self::Rotary);
         fn attend(
             &self,

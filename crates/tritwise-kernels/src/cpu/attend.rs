@@ -11,6 +11,9 @@ use super::{Cache, Rows};
 /// Queries that go through the past together, if a prompt has as many rows.
 const QUERIES: usize = 32;
 
+/// Queries of which a thread takes as many at a time in any case, since registers hold so many.
+const AT_ONCE: usize = 8;
+
 /// Multiplications below which waking the other threads costs more than it saves.
 const INLINE_PRODUCTS: usize = 64 << 10;
 
@@ -65,7 +68,9 @@ pub(super) fn attend(
     let out = &mut out.as_mut_slice()[rows.start * width..rows.end * width];
     let group = heads * head_dim;
 
-    let run = (QUERIES / heads).max(1).min(rows.len().div_ceil(pool.threads()));
+    // Later rows see more, so several runs for each thread; but not so many that fewer queries share what is read.
+    let balanced = rows.len().div_ceil(4 * pool.threads()).max(AT_ONCE.div_ceil(heads));
+    let run = (QUERIES / heads).max(1).min(balanced).min(rows.len().div_ceil(pool.threads()));
     let some_rows = |i: usize, out: &mut [f32]| {
         for kv_head in 0..kv_heads {
             batch.attend(kv_head, i * run, out.len() / width, &mut out[kv_head * group..]);

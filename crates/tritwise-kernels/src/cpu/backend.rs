@@ -7,7 +7,7 @@ use tritwise_tensor::{Activation, Config, DenseMatrix, Inputs, Rope, TernaryMatr
 use crate::{Backend, HeadReads, Keep, PackError, PackedMatrix};
 
 use super::{
-    Cache, CpuBackend, Norm, Quantized, Rotary, Rounding, Rows, Table, attend, elementwise, head, matmul, norm,
+    Cache, CpuBackend, Norm, Quantized, Rotary, Rounding, Rows, Table, attend, elementwise, gated, head, matmul, norm,
     quantize, rope,
 };
 
@@ -108,6 +108,22 @@ impl Backend for CpuBackend {
 
     fn matmul(&self, x: &Quantized, weights: &[&PackedMatrix], outs: &mut [&mut Rows]) {
         matmul::matmul(self.isa, self.pool(x.tokens()), x, weights, outs);
+    }
+
+    fn gated_matmul(
+        &self,
+        x: &Quantized,
+        gate_up: [&PackedMatrix; 2],
+        activation: Activation,
+        out: &mut Rows,
+        scratch: &mut Rows,
+    ) {
+        let pool = self.pool(x.tokens());
+        if let Some(gate_up) = gated::gated(x, gate_up[0], gate_up[1]) {
+            return gated::gated_matmul(self.isa, pool, x, gate_up, activation, out);
+        }
+        matmul::matmul(self.isa, pool, x, &gate_up, &mut [&mut *out, &mut *scratch]);
+        elementwise::gate(self.isa, pool, activation, out, scratch);
     }
 
     fn rope(&self, x: &mut Rows, rows: Range<usize>, start: usize, rotary: &Rotary) {

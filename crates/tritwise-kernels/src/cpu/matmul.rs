@@ -30,19 +30,25 @@ use super::{Quantized, Rounding, Rows};
 const MATRICES: usize = 4;
 
 /// Rows that a kernel call takes at most for that many tokens: four panels of 16, one of 80.
-const CALL_ROWS: usize = 80;
+pub(super) const CALL_ROWS: usize = 80;
 
 /// Rows whose groups are closed together.
 const LANES: usize = 16;
 
 /// Rows of codes, or of floats, that a kernel call takes at most: the tokens of a piece of a prompt, some tiles of each
 /// kernel (16, 12, 5 or 4 rows), so that weights come from memory once and then from the nearest cache.
-const CALL_INPUTS: usize = 64;
+pub(super) const CALL_INPUTS: usize = 64;
 
 /// The sums of one kernel call, which lie on the worker's stack; of floats, their bits. Aligned, since kernels keep sums of
 /// some columns here.
 #[repr(align(64))]
-struct Sums([i32; CALL_INPUTS * CALL_ROWS]);
+pub(super) struct Sums([i32; CALL_INPUTS * CALL_ROWS]);
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self([0; _])
+    }
+}
 
 /// Work of a shard, in bytes of weights times tokens: some microseconds, so that
 /// taking a shard costs little and waiting for the last one too.
@@ -50,7 +56,7 @@ const SHARD_BYTES: usize = 64 << 10;
 
 /// Work below which the other threads are not woken, in bytes of weights times
 /// tokens: about 3 µs of one core, of which a hand-off would take half.
-const INLINE_BYTES: usize = 128 << 10;
+pub(super) const INLINE_BYTES: usize = 128 << 10;
 
 /// `outs[i] = x · weights[i]ᵀ`.
 ///
@@ -74,7 +80,7 @@ pub(super) fn matmul(isa: &dyn Isa, pool: &Pool, x: &Quantized, weights: &[&Pack
         });
         let shards = ColumnShards::new(outs, pool.threads());
         let region = |worker| {
-            let mut sums = Sums([0; _]);
+            let mut sums = Sums::default();
             // One token is bound by memory, several by arithmetic.
             while let Some(mut shard) = if one { shards.next_share(worker) } else { shards.next(worker) } {
                 multiply(isa, x, weights[shard.matrix()], &mut sums, &mut shard);
@@ -86,7 +92,7 @@ pub(super) fn matmul(isa: &dyn Isa, pool: &Pool, x: &Quantized, weights: &[&Pack
 }
 
 /// Panels per shard. At least 32 rows, since a kernel may take two panels of 16 at a time.
-fn shard_panels(weights: &PackedMatrix, inputs: usize) -> usize {
+pub(super) fn shard_panels(weights: &PackedMatrix, inputs: usize) -> usize {
     let panel_bytes = weights.lines_per_panel() * size_of::<Line>();
     let least = 32_usize.div_ceil(weights.layout().rows());
     (SHARD_BYTES / panel_bytes / inputs.max(1)).next_multiple_of(least).max(least)
@@ -226,7 +232,7 @@ fn lane_sums(rounding: Rounding, q_sum: i32, sums: &[i32], row: usize) -> [f32; 
 }
 
 /// Sums of `packed` with all of `x`, token after token: `Σ code·q` of each plane, or `Σ trit·x`.
-fn kernel_sums<'a>(
+pub(super) fn kernel_sums<'a>(
     isa: &dyn Isa,
     packed: Panels<'_>,
     x: &Quantized,

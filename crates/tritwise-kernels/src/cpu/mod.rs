@@ -5,6 +5,7 @@ mod backend;
 mod builder;
 mod cache;
 mod elementwise;
+mod gated;
 mod head;
 mod matmul;
 mod norm;

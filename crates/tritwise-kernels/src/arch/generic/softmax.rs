@@ -44,8 +44,7 @@ pub(super) fn soften<L: Lanes>(isa: L, scores: &mut Scores, first: usize, seen: 
 /// Lanes `first..end` of `scores`, and −∞ in place of the others.
 #[inline(always)]
 fn seen_of(scores: &[f32; LANES], first: usize, end: usize) -> [f32; LANES] {
-    let bits = |lanes: usize| (1_u32 << lanes) - 1;
-    let seen = bits(end) & !bits(first);
+    let seen = (1_u32 << end) - (1_u32 << first);
     let mut lanes = [0.0; LANES];
     for i in 0..LANES {
         // Without a branch, so that it is a few operations on vectors.

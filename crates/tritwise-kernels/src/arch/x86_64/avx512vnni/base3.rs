@@ -191,8 +191,8 @@ fn add<const T: usize>(
     let Some((last, others)) = unpacked.split_last() else { return };
     // Not made by a closure, which stayed a call for each token: two per cent of the product.
     let (activations, mut x) = (x, [&[] as &[Word]; T]);
-    for t in 0..T {
-        x[t] = activations.row(first + t, unpacked.len() * COLS).as_chunks().0;
+    for (t, words) in x.iter_mut().enumerate() {
+        *words = activations.row(first + t, unpacked.len() * COLS).as_chunks().0;
     }
     let mut sums = [[_mm512_setzero_si512(); DIGITS]; T];
     if is_held {

@@ -81,11 +81,7 @@ impl Lanes for Avx512Vnni {
             // SAFETY: `x` is 64 readable bytes, and the load has no alignment needs.
             unsafe { _mm512_loadu_ps(x.as_ptr().cast()) }
         }
-        fn load_f16(x: &[u8; 2 * LANES]) -> V {
-            // Not `_mm512_cvtph_ps`: that one suppresses exceptions, which an operand in memory cannot say, and from a
-            // register it takes two operations of the ports that products want.
-            _mm512_cvt_roundph_ps::<_MM_FROUND_CUR_DIRECTION>(load_si256(x))
-        }
+        fn load_f16(x: &[u8; 2 * LANES]) -> V { _mm512_cvtph_ps(load_si256(x)) }
         fn store_f16(x: V, out: &mut [u8; 2 * LANES]) {
             let halves = _mm512_cvtps_ph::<NEAREST>(x);
             // SAFETY: `out` is 32 writable bytes, and the store has no alignment needs.

@@ -118,12 +118,11 @@ impl Backend for CpuBackend {
         out: &mut Rows,
         scratch: &mut Rows,
     ) {
-        let pool = self.pool(x.tokens());
-        if let Some(gate_up) = gated::gated(x, gate_up[0], gate_up[1]) {
-            return gated::gated_matmul(self.isa, pool, x, gate_up, activation, out);
+        if let Some(gate_up) = gated::gated(x, gate_up) {
+            return gated::gated_matmul(self.isa, self.pool(x.tokens()), x, gate_up, activation, out);
         }
-        matmul::matmul(self.isa, pool, x, &gate_up, &mut [&mut *out, &mut *scratch]);
-        elementwise::gate(self.isa, pool, activation, out, scratch);
+        self.matmul(x, &gate_up, &mut [&mut *out, &mut *scratch]);
+        self.gate(activation, out, scratch);
     }
 
     fn rope(&self, x: &mut Rows, rows: Range<usize>, start: usize, rotary: &Rotary) {

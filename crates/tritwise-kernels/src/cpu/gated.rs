@@ -19,7 +19,7 @@ use super::{Quantized, Rounding, Rows};
 type Scaled<'a> = (&'a PackedMatrix, f32);
 
 /// Gate and up, if [`gated_matmul`] can take them with such an input: several tokens of `i8`, and one scale for each matrix.
-pub(super) fn gated<'a>(x: &Quantized, gate: &'a PackedMatrix, up: &'a PackedMatrix) -> Option<[Scaled<'a>; 2]> {
+pub(super) fn gated<'a>(x: &Quantized, [gate, up]: [&'a PackedMatrix; 2]) -> Option<[Scaled<'a>; 2]> {
     match (gate.scales(), up.scales()) {
         (PackedScales::Tensor(gate_scale), PackedScales::Tensor(up_scale))
             if x.tokens() > 1 && x.rounding() == Rounding::Int8 && gate.layout() == up.layout() =>

@@ -31,7 +31,7 @@ pub(in crate::arch) fn quantize<L: Lanes>(
     out: &mut [i8],
 ) -> (f32, i32) {
     assert_eq!(x.len(), out.len(), "one code per feature");
-    // Each a loop of its own, which need not ask in every turn.
+    // Two functions, so that no loop asks in every turn whether there is a norm.
     match inverse(isa, x, norm) {
         Some((weight, r)) => round_to_i8::<L, true>(isa, x, weight, r, out),
         None => round_to_i8::<L, false>(isa, x, x, isa.splat(1.0), out),
@@ -156,7 +156,7 @@ fn absmax<L: Lanes>(isa: L, x: &[f32], norm: Option<(&[f32], L::F32)>) -> f32 {
 fn normalized<L: Lanes>(isa: L, x: &[f32], norm: Option<(&[f32], L::F32)>, start: usize) -> L::F32 {
     let x = load_at(isa, x, start);
     match norm {
-        Some((weight, r)) => isa.mul(isa.mul(x, r), load_at(isa, weight, start)),
+        Some((weight, r)) => normed::<L, true>(isa, x, load_at(isa, weight, start), r),
         None => x,
     }
 }

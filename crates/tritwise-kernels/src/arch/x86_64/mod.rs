@@ -12,8 +12,9 @@ pub(super) use sse41::Sse41;
 
 /// The least `n` for which `x · 2ⁿ` cannot be subnormal, with `x` in ½..2.
 ///
-/// A product that is subnormal, or vanishes, takes Intel's CPUs a hundred nanoseconds. So below this `n` it is made as
-/// its bits are, the nearest whole number of 2⁻¹⁴⁹: a product that is not small, and its conversion to an integer.
+/// Products that are subnormal, or vanish, took an Intel server a hundred nanoseconds for sixteen (docs/speed.md). So
+/// below this `n` one is made as its bits are, the nearest whole number of 2⁻¹⁴⁹: a product that is not small, and its
+/// conversion to an integer.
 const LEAST_NORMAL: i32 = -125;
 
 /// What makes 2⁻¹⁴⁹, the smallest number above zero, 1.

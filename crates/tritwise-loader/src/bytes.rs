@@ -34,10 +34,9 @@ pub(crate) fn open(path: &Path, no_mmap: bool) -> io::Result<Arc<dyn Storage>> {
     };
     // Some systems refuse to map nothing.
     if no_mmap || len == 0 || cfg!(not(any(unix, windows))) {
-        let mut bytes = Vec::new();
-        (&file).take(len.saturating_add(1)).read_to_end(&mut bytes)?;
-        check(&bytes)?;
-        return Ok(Arc::new(bytes));
+        let read = AlignedRead::new(&file, len)?;
+        check(read.bytes())?;
+        return Ok(Arc::new(read));
     }
     // SAFETY: the map is read-only and is dropped with its owner. It would be unsound if the file were
     // changed while it is mapped; that is a rule for the user, in the documentation of `Options::no_mmap`, which
@@ -45,6 +44,36 @@ pub(crate) fn open(path: &Path, no_mmap: bool) -> io::Result<Arc<dyn Storage>> {
     let map = unsafe { Mmap::map(&file)? };
     check(&map)?;
     Ok(Arc::new(Mapped { map, _locked: file }))
+}
+
+/// Where the bytes that were read begin: as a map's, at a multiple of what any layout asks for that is computed with in place.
+const ALIGNMENT: usize = 64;
+
+/// A file's bytes in memory of this process's own.
+struct AlignedRead {
+    memory: Vec<u8>,
+    /// The first of them.
+    start: usize,
+}
+
+impl AlignedRead {
+    /// As many as `len`, or one more if there are.
+    fn new(file: &File, len: u64) -> io::Result<Self> {
+        let mut memory = Vec::<u8>::new();
+        // With room to begin later and to see the end, so that the memory is not moved while it is read to.
+        let room = usize::try_from(len).ok().and_then(|len| len.checked_add(2 * ALIGNMENT));
+        memory.try_reserve_exact(room.ok_or(io::Error::from(io::ErrorKind::OutOfMemory))?)?;
+        let start = memory.as_ptr().align_offset(ALIGNMENT);
+        memory.resize(start, 0);
+        file.take(len.saturating_add(1)).read_to_end(&mut memory)?;
+        Ok(Self { memory, start })
+    }
+}
+
+impl Storage for AlignedRead {
+    fn bytes(&self) -> &[u8] {
+        self.memory.get(self.start..).unwrap_or_default()
+    }
 }
 
 /// Why a file is not opened that may be in the middle of a change.
@@ -85,6 +114,22 @@ impl Storage for Mapped {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is computed with in place must not depend on where an allocator puts it.
+    #[test]
+    fn what_was_read_begins_at_a_multiple_of_its_alignment() {
+        let path = std::env::temp_dir().join(format!("tritwise-aligned-{}", std::process::id()));
+        let mut held = Vec::new();
+        for len in [0, 1, 63, 1000, 40_000, 200_000, 5_000_000] {
+            let expected = vec![5; len];
+            std::fs::write(&path, &expected).unwrap();
+            let file = open(&path, true).unwrap();
+            assert_eq!(file.bytes(), expected);
+            assert!(file.bytes().as_ptr().addr().is_multiple_of(ALIGNMENT), "{len} bytes");
+            held.push(file);
+        }
+        std::fs::remove_file(path).unwrap();
+    }
 
     #[test]
     fn released_bytes_can_be_read_again() {

@@ -48,6 +48,13 @@ impl<'a> Activations<'a> {
         self.stride
     }
 
+    /// Some of the rows.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(in crate::arch) fn rows(&self, rows: Range<usize>) -> Self {
+        Self { values: &self.values[rows.start * self.stride..], tokens: rows.len(), ..*self }
+    }
+
     /// The same rows from column `col` on.
     #[inline]
     pub(in crate::arch) fn columns_from(&self, col: usize) -> Self {

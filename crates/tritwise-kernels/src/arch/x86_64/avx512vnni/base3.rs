@@ -19,9 +19,9 @@
 //! entries), but not said.
 
 use std::arch::x86_64::*;
-use std::mem::MaybeUninit;
 
 use super::super::stream::{self, STREAMS};
+use super::pairs;
 use crate::arch::{Activations, Layout, Line, Panels};
 
 /// Rows of a panel, and columns of a line.
@@ -113,17 +113,20 @@ const TILE: usize = 5;
 /// Tokens from which on unpacking lines once is faster than once for each tile, where unpacking takes its time from the products.
 const MANY: usize = 3 * TILE;
 
-/// Lines that are unpacked together, to 20 KiB of the nearest cache.
-const CHUNK: usize = 64;
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,gfni")]
 pub(super) fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
     // Intel's have two ports for vectors of 512 bits, and products want both. AMD's have others for the rest, and reach as much
     // of their peak by tiles (docs/speed.md).
-    let at_once = x.tokens() >= MANY && !stream::is_amd();
+    let at_once = x.tokens() >= MANY && panels.cols() <= pairs::MOST_COLS && !stream::is_amd();
     for (i, panel) in panels.groups(1).enumerate() {
         let out = &mut out[i * ROWS..];
-        if at_once { unpacked_once(panel, x, out, panels.rows()) } else { by_tiles(panel, x, out, panels.rows()) }
+        if !at_once {
+            by_tiles(panel, x, out, panels.rows());
+            continue;
+        }
+        for run in x.tiles(pairs::MOST) {
+            pairs::gemm(panel, x.rows(run.clone()), &mut out[run.start * panels.rows()..], panels.rows());
+        }
     }
 }
 
@@ -140,102 +143,6 @@ fn by_tiles(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usiz
             4 => sums::<1, 4>(panel, x, first, out, stride),
             TILE => sums::<1, TILE>(panel, x, first, out, stride),
             _ => unreachable!("a tile has 1 to {TILE} tokens"),
-        }
-    }
-}
-
-/// [`gemm`] of one panel for [`MANY`] tokens, some lines at a time for all of them. In between, `out` holds the sums of the functions.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
-fn unpacked_once(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usize) {
-    let mut unpacked = [[MaybeUninit::uninit(); DIGITS]; CHUNK];
-    let chunks = panel.lines().chunks(CHUNK);
-    let last = chunks.len().saturating_sub(1);
-    let ahead = CHUNK.div_ceil(x.tokens().div_ceil(TILE));
-    for (chunk, lines) in chunks.enumerate() {
-        for (unpacked, line) in unpacked.iter_mut().zip(lines) {
-            for (unpacked, function) in unpacked.iter_mut().zip(functions(line)) {
-                unpacked.write(function);
-            }
-        }
-        // SAFETY: so many were written just now.
-        let unpacked = unsafe { &*(&raw const unpacked[..lines.len()] as *const [[__m512i; DIGITS]]) };
-        let columns = x.columns_from(chunk * CHUNK * COLS);
-        let step = (chunk > 0, chunk == last);
-        for (i, tile) in x.tiles(TILE).enumerate() {
-            // Each tile asks for its part of the next chunk: all at once would hold up the first.
-            for line in i * ahead..CHUNK.min((i + 1) * ahead) {
-                stream::prefetch(&lines[0].0, (CHUNK + line) * size_of::<Line>());
-            }
-            let (first, out) = (tile.start, &mut out[tile.start * stride..]);
-            match tile.len() {
-                4 => add::<4>(unpacked, columns, first, step, out, stride),
-                TILE => add::<TILE>(unpacked, columns, first, step, out, stride),
-                _ => unreachable!("tiles of {MANY} tokens and more have 4 or {TILE}"),
-            }
-        }
-    }
-}
-
-/// The products of some lines with a tile of tokens, added to `out` if something `is_held` there, and taken apart if
-/// this `is_last`.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
-#[inline]
-fn add<const T: usize>(
-    unpacked: &[[__m512i; DIGITS]],
-    x: Activations<'_>,
-    first: usize,
-    (is_held, is_last): (bool, bool),
-    out: &mut [i32],
-    stride: usize,
-) {
-    let Some((last, others)) = unpacked.split_last() else { return };
-    // Not made by a closure, which stayed a call for each token: two per cent of the product.
-    let (activations, mut x) = (x, [&[] as &[Word]; T]);
-    for (t, words) in x.iter_mut().enumerate() {
-        *words = activations.row(first + t, unpacked.len() * COLS).as_chunks().0;
-    }
-    let mut sums = [[_mm512_setzero_si512(); DIGITS]; T];
-    if is_held {
-        for t in 0..T {
-            let held: &[[i32; 16]] = out[t * stride..][..ROWS].as_chunks().0;
-            for d in 0..DIGITS {
-                sums[t][d] = bytemuck::cast(held[d]);
-            }
-        }
-    }
-    // A word is loaded as soon as the last product of the one before it is under way, not when it is wanted: that is
-    // some per cent where a core takes up fewer instructions and loads than it could (docs/speed.md).
-    let word = |t: usize, line: usize| {
-        // SAFETY: `x[t]` has a word for each line of `unpacked`, by its length above, and `line` is the number of one.
-        _mm512_set1_epi32(bytemuck::cast(unsafe { *x[t].get_unchecked(line) }))
-    };
-    let mut words = [_mm512_setzero_si512(); T];
-    for (t, first) in words.iter_mut().enumerate() {
-        *first = word(t, 0);
-    }
-    for (line, functions) in others.iter().enumerate() {
-        for d in 0..DIGITS {
-            for t in 0..T {
-                sums[t][d] = _mm512_dpbusd_epi32(sums[t][d], functions[d], words[t]);
-                if d == DIGITS - 1 {
-                    words[t] = word(t, line + 1);
-                }
-            }
-        }
-    }
-    for d in 0..DIGITS {
-        for t in 0..T {
-            sums[t][d] = _mm512_dpbusd_epi32(sums[t][d], last[d], words[t]);
-        }
-    }
-    for t in 0..T {
-        let out: &mut [[i32; 16]] = out[t * stride..][..ROWS].as_chunks_mut().0;
-        if is_last {
-            out.copy_from_slice(&rows(sums[t]));
-            continue;
-        }
-        for d in 0..DIGITS {
-            out[d] = bytemuck::cast(sums[t][d]);
         }
     }
 }
@@ -271,38 +178,6 @@ fn sums<const P: usize, const T: usize>(
     for (t, sums) in sums.into_iter().enumerate() {
         for (sums, out) in sums.into_iter().zip(out[t * stride..].chunks_exact_mut(ROWS)) {
             out.copy_from_slice(rows(sums).as_flattened());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::arch::x86_64::avx512vnni::Avx512Vnni;
-
-    /// A CPU takes one of the two, so that conformance tests see only that.
-    #[test]
-    fn unpacking_once_gives_what_tiles_give() {
-        if Avx512Vnni::detect().is_some_and(|isa| isa.vbmi) {
-            // SAFETY: these features were asked for.
-            unsafe { compare() };
-        }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
-    fn compare() {
-        for (tokens, lines) in [(MANY, 1), (16, CHUNK - 1), (31, CHUNK), (64, CHUNK + 1), (17, 3 * CHUNK + 5)] {
-            let byte = |i: usize| ((i * 2_654_435_761) >> 9) as u8;
-            let panel: Vec<Line> = (0..lines).map(|l| Line(std::array::from_fn(|i| byte(64 * l + i) % 243))).collect();
-            let panel = Panels::new(Layout::Base3, &panel, lines);
-            let x: Vec<i8> = (0..tokens * panel.cols()).map(|i| byte(i + 7) as i8).collect();
-            let x = Activations::new(&x, panel.cols(), tokens);
-            // The panel's sums stand among those of others, which are not touched.
-            let stride = ROWS + 16;
-            let (mut tiles, mut once) = (vec![-1; tokens * stride], vec![-1; tokens * stride]);
-            by_tiles(panel, x, &mut tiles, stride);
-            unpacked_once(panel, x, &mut once, stride);
-            assert_eq!(once, tiles, "{tokens} tokens, {lines} lines");
         }
     }
 }

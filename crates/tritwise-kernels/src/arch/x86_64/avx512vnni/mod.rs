@@ -6,6 +6,7 @@ mod binary;
 mod float;
 mod integer;
 mod lanes;
+mod pairs;
 mod sketch;
 mod two_bit;
 
@@ -39,7 +40,8 @@ impl Avx512Vnni {
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
             && is_x86_feature_detected!("f16c");
-        let (vbmi, vpopcntdq) = (is_x86_feature_detected!("avx512vbmi"), is_x86_feature_detected!("avx512vpopcntdq"));
+        let vbmi = is_x86_feature_detected!("avx512vbmi") && is_x86_feature_detected!("gfni");
+        let (vbmi, vpopcntdq) = (vbmi, is_x86_feature_detected!("avx512vpopcntdq"));
         found.then_some(match (vbmi, vpopcntdq) {
             (false, false) => &Self { vbmi: false, vpopcntdq: false, amx: false },
             (false, true) => &Self { vbmi: false, vpopcntdq: true, amx: false },

@@ -111,7 +111,7 @@ pub(super) fn gemv(panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
 const TILE: usize = 5;
 
 /// Tokens from which on unpacking lines once is faster than once for each tile, where unpacking takes its time from the products.
-const MANY: usize = 3 * TILE;
+const MANY: usize = 8;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,gfni")]
 pub(super) fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
@@ -179,5 +179,55 @@ fn sums<const P: usize, const T: usize>(
         for (sums, out) in sums.into_iter().zip(out[t * stride..].chunks_exact_mut(ROWS)) {
             out.copy_from_slice(rows(sums).as_flattened());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::x86_64::avx512vnni::Avx512Vnni;
+
+    /// A CPU takes one of the two, so that conformance tests see only that.
+    #[test]
+    fn pairs_give_what_tiles_give() {
+        let byte = |i: usize| ((i * 2_654_435_761) >> 9) as u8;
+        let line = |l: usize| Line(std::array::from_fn(|i| byte(64 * l + i) % 243));
+        let activation = |i: usize| byte(i + 7) as i8;
+        for tokens in [1, 2, 3, 4, 5, 6, MANY, 13, 16, 31, 63, pairs::MOST] {
+            for lines in [1, 2, 63, 64, 65, 197] {
+                compare(tokens, lines, line, activation);
+            }
+        }
+    }
+
+    /// Where each step of taking rows apart is as wrong as it can be.
+    #[test]
+    fn pairs_of_the_largest_sums_give_what_tiles_give() {
+        let most = pairs::MOST_COLS / COLS;
+        // All rows, the first of each byte, all but the first, and every other one.
+        for code in [242, 2, 240, 2 + 2 * 9 + 2 * 81, 2 * 3 + 2 * 27] {
+            for x in [-128, 127] {
+                compare(2, most, |_| Line([code; 64]), |_| x);
+                compare(2, most - 1, |l| Line([code - (l % 2) as u8; 64]), |_| x);
+            }
+        }
+    }
+
+    fn compare(tokens: usize, lines: usize, line: impl Fn(usize) -> Line, activation: impl Fn(usize) -> i8) {
+        if Avx512Vnni::detect().is_none_or(|isa| !isa.vbmi) {
+            return;
+        }
+        let panel: Vec<Line> = (0..lines).map(line).collect();
+        let panel = Panels::new(Layout::Base3, &panel, lines);
+        let x: Vec<i8> = (0..tokens * panel.cols()).map(activation).collect();
+        let x = Activations::new(&x, panel.cols(), tokens);
+        // The panel's sums stand among those of others, which are not touched.
+        let stride = ROWS + 16;
+        let (mut tiles, mut pairs) = (vec![-1; tokens * stride], vec![-1; tokens * stride]);
+        // SAFETY: `detect` found the features of both.
+        unsafe { by_tiles(panel, x, &mut tiles, stride) };
+        // SAFETY: as above.
+        unsafe { pairs::gemm(panel, x, &mut pairs, stride) };
+        assert_eq!(pairs, tiles, "{tokens} tokens, {lines} lines");
     }
 }

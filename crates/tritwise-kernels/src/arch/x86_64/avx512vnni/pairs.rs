@@ -23,7 +23,6 @@
 //! The functions cost more than base 3's own five, so this is for several tokens, for which they are made once.
 
 use std::arch::x86_64::*;
-use std::mem::MaybeUninit;
 
 use super::super::stream;
 use super::base3::{COLS, DIGITS, ROWS};
@@ -44,6 +43,8 @@ const TILE: usize = 6;
 /// Tokens that lines are unpacked for at most: their sums fill 16 KiB of the nearest cache.
 pub(super) const MOST: usize = 64;
 
+const TILES: usize = MOST.div_ceil(TILE);
+
 /// Lines that are unpacked together, to 16 KiB of the nearest cache.
 const CHUNK: usize = 64;
 
@@ -59,7 +60,8 @@ fn functions(line: &Line) -> [__m512i; PAIRS] {
     let taken = |matrix| _mm512_gf2p8affine_epi64_epi8::<0>(w, _mm512_set1_epi64(matrix));
     // 81 d₄, and d₄ is 0, 1 or 2: 0, 0101_0001 or 1010_0010.
     let last = _mm512_sub_epi8(v, r);
-    let last = _mm512_ternarylogic_epi32::<{ (0xF0 & 0xCC) | 0xAA }>(last, _mm512_set1_epi8(0xC0_u8 as i8), taken(pair(3)));
+    let last =
+        _mm512_ternarylogic_epi32::<{ (0xF0 & 0xCC) | 0xAA }>(last, _mm512_set1_epi8(0xC0_u8 as i8), taken(pair(3)));
     [taken(pair(0)), taken(pair(1)), taken(pair(2)), last]
 }
 
@@ -90,35 +92,49 @@ fn rows(pairs: [__m512i; PAIRS]) -> [[i32; 16]; DIGITS] {
     rows.map(bytemuck::cast)
 }
 
+/// Some lines of a panel, unpacked.
+struct Chunk<'a> {
+    lines: &'a [Line],
+    functions: &'a [[__m512i; PAIRS]],
+    /// The first line's place in the panel.
+    start: usize,
+    /// Lines of the next chunk that each tile asks for: all at once would hold up the first.
+    ahead: usize,
+}
+
 /// The sums of one panel's rows for up to [`MOST`] tokens, `stride` further for each.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,gfni")]
 pub(super) fn gemm(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usize) {
     debug_assert!(panel.cols() <= MOST_COLS);
-    let mut unpacked = [[MaybeUninit::uninit(); PAIRS]; CHUNK];
-    let mut sums = [[[_mm512_setzero_si512(); PAIRS]; TILE]; MOST.div_ceil(TILE)];
-    let ahead = CHUNK.div_ceil(x.tokens().div_ceil(TILE));
-    for (chunk, lines) in panel.lines().chunks(CHUNK).enumerate() {
-        for (unpacked, line) in unpacked.iter_mut().zip(lines) {
-            for (unpacked, function) in unpacked.iter_mut().zip(functions(line)) {
-                unpacked.write(function);
-            }
+    // In a table, since a compiler that sees how rows follow each other computes where one lies from another, in each turn
+    // of the products' loop.
+    let mut words = [[&[] as &[Word]; TILE]; TILES];
+    for (tile, words) in x.tiles(TILE).zip(&mut words) {
+        for (token, words) in tile.zip(words) {
+            *words = x.row(token, panel.cols()).as_chunks().0;
         }
-        // SAFETY: so many were written just now.
-        let unpacked = unsafe { &*(&raw const unpacked[..lines.len()] as *const [[__m512i; PAIRS]]) };
-        let columns = x.columns_from(chunk * CHUNK * COLS);
-        for (i, (tile, sums)) in x.tiles(TILE).zip(&mut sums).enumerate() {
-            // Each tile asks for its part of the next chunk: all at once would hold up the first.
-            for line in i * ahead..CHUNK.min((i + 1) * ahead) {
-                stream::prefetch(&lines[0].0, (CHUNK + line) * size_of::<Line>());
-            }
-            match tile.len() {
-                1 => add::<1>(unpacked, columns, tile.start, sums),
-                2 => add::<2>(unpacked, columns, tile.start, sums),
-                3 => add::<3>(unpacked, columns, tile.start, sums),
-                4 => add::<4>(unpacked, columns, tile.start, sums),
-                5 => add::<5>(unpacked, columns, tile.start, sums),
-                TILE => add::<TILE>(unpacked, columns, tile.start, sums),
-                _ => unreachable!("a tile has 1 to {TILE} tokens"),
+    }
+    let mut sums = [[[_mm512_setzero_si512(); PAIRS]; TILE]; TILES];
+    let mut functions = [[_mm512_setzero_si512(); PAIRS]; CHUNK];
+    let tiles = x.tokens().div_ceil(TILE);
+    for (chunk, lines) in panel.lines().chunks(CHUNK).enumerate() {
+        for (functions, line) in functions.iter_mut().zip(lines) {
+            *functions = self::functions(line);
+        }
+        let functions = &functions[..lines.len()];
+        let chunk = Chunk { lines, functions, start: chunk * CHUNK, ahead: CHUNK.div_ceil(tiles) };
+        // As `Activations::tiles` has them: the first ones have a token more.
+        let (tokens, longer) = (x.tokens() / tiles, x.tokens() % tiles);
+        for (tokens, range) in [(tokens + 1, 0..longer), (tokens, longer..tiles)] {
+            let (words, sums) = (&words[range.clone()], &mut sums[range.clone()]);
+            match tokens {
+                1 => add::<1>(&chunk, range.start, words, sums),
+                2 => add::<2>(&chunk, range.start, words, sums),
+                3 => add::<3>(&chunk, range.start, words, sums),
+                4 => add::<4>(&chunk, range.start, words, sums),
+                5 => add::<5>(&chunk, range.start, words, sums),
+                TILE => add::<TILE>(&chunk, range.start, words, sums),
+                _ => assert!(range.is_empty(), "a tile has 1 to {TILE} tokens"),
             }
         }
     }
@@ -130,47 +146,49 @@ pub(super) fn gemm(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], strid
     }
 }
 
-/// Adds the products of some lines with a tile of tokens to the sums of their functions.
+/// Adds a chunk's products with tiles of `T` tokens, of which this is from number `first` on, to the sums of the functions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
 #[inline]
 fn add<const T: usize>(
-    unpacked: &[[__m512i; PAIRS]],
-    x: Activations<'_>,
+    chunk: &Chunk<'_>,
     first: usize,
-    held: &mut [[__m512i; PAIRS]; TILE],
+    words: &[[&[Word]; TILE]],
+    held: &mut [[[__m512i; PAIRS]; TILE]],
 ) {
-    let Some((last, others)) = unpacked.split_last() else { return };
-    // Not made by a closure, which stayed a call for each token: two per cent of the product.
-    let (activations, mut x) = (x, [&[] as &[Word]; T]);
-    for (t, words) in x.iter_mut().enumerate() {
-        *words = activations.row(first + t, unpacked.len() * COLS).as_chunks().0;
-    }
-    let mut sums = [[_mm512_setzero_si512(); PAIRS]; T];
-    sums.copy_from_slice(&held[..T]);
-    // A word is loaded as soon as the last product of the one before it is under way, not when it is wanted: that is
-    // some per cent where a core takes up fewer instructions and loads than it could (docs/speed.md).
-    let word = |t: usize, line: usize| {
-        // SAFETY: `x[t]` has a word for each line of `unpacked`, by its length above, and `line` is the number of one.
-        _mm512_set1_epi32(bytemuck::cast(unsafe { *x[t].get_unchecked(line) }))
-    };
-    let mut words = [_mm512_setzero_si512(); T];
-    for (t, first) in words.iter_mut().enumerate() {
-        *first = word(t, 0);
-    }
-    for (line, functions) in others.iter().enumerate() {
-        for d in 0..PAIRS {
-            for t in 0..T {
-                sums[t][d] = _mm512_dpbusd_epi32(sums[t][d], functions[d], words[t]);
-                if d == PAIRS - 1 {
-                    words[t] = word(t, line + 1);
+    let Some((last, others)) = chunk.functions.split_last() else { return };
+    let lines = chunk.start..chunk.start + chunk.functions.len();
+    for ((x, held), tile) in words.iter().zip(held).zip(first..) {
+        for line in tile * chunk.ahead..CHUNK.min((tile + 1) * chunk.ahead) {
+            stream::prefetch(&chunk.lines[0].0, (CHUNK + line) * size_of::<Line>());
+        }
+        assert!(x[..T].iter().all(|words| words.len() >= lines.end), "a word for each line");
+        // A word is loaded as soon as the last product of the one before it is under way, not when it is wanted: that is
+        // some per cent where a core takes up fewer instructions and loads than it could (docs/speed.md).
+        let word = |t: usize, line: usize| {
+            // SAFETY: `x[t]` has a word for each of `lines`, as was asserted, and `line` is less than their number.
+            _mm512_set1_epi32(bytemuck::cast(unsafe { *x[t].get_unchecked(lines.start + line) }))
+        };
+        let mut words = [_mm512_setzero_si512(); T];
+        for (t, first) in words.iter_mut().enumerate() {
+            *first = word(t, 0);
+        }
+        let mut sums = [[_mm512_setzero_si512(); PAIRS]; T];
+        sums.copy_from_slice(&held[..T]);
+        for (line, functions) in others.iter().enumerate() {
+            for p in 0..PAIRS {
+                for t in 0..T {
+                    sums[t][p] = _mm512_dpbusd_epi32(sums[t][p], functions[p], words[t]);
+                    if p == PAIRS - 1 {
+                        words[t] = word(t, line + 1);
+                    }
                 }
             }
         }
-    }
-    for d in 0..PAIRS {
-        for t in 0..T {
-            sums[t][d] = _mm512_dpbusd_epi32(sums[t][d], last[d], words[t]);
+        for p in 0..PAIRS {
+            for t in 0..T {
+                sums[t][p] = _mm512_dpbusd_epi32(sums[t][p], last[p], words[t]);
+            }
         }
+        held[..T].copy_from_slice(&sums);
     }
-    held[..T].copy_from_slice(&sums);
 }

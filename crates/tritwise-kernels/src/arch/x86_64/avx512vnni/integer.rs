@@ -25,7 +25,7 @@ impl IntegerOps for Avx512Vnni {
             Layout::TwoBit => unsafe { two_bit::gemv(panels, x, out) },
             Layout::Base3 => {
                 assert!(self.vbmi, "a layout with kernels");
-                // SAFETY: as above, and `vbmi` tells that `detect` found that feature too.
+                // SAFETY: as above, and `vbmi` tells that `detect` found those features too.
                 unsafe { base3::gemv(panels, x, out) }
             }
             // SAFETY: AVX2 is among these features.
@@ -44,7 +44,7 @@ impl IntegerOps for Avx512Vnni {
                     // SAFETY: as above, and `amx` tells that `detect_amx` made the value.
                     return unsafe { amx::gemm(panels, x, out) };
                 }
-                // SAFETY: as above, and `vbmi` tells that `detect` found that feature too.
+                // SAFETY: as above, and `vbmi` tells that `detect` found those features too.
                 unsafe { base3::gemm(panels, x, out) }
             }
             // SAFETY: AVX2 is among these features.

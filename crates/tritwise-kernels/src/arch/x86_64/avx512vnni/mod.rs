@@ -16,7 +16,7 @@ use crate::arch::sealed::Sealed;
 /// Proof that this CPU has AVX-512 F, BW, VL and VNNI, and what stands below them: AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::arch) struct Avx512Vnni {
-    /// Whether it has AVX-512 VBMI too (Ice Lake, Zen 4), which the base-3 kernels look codes up with.
+    /// Whether it has AVX-512 VBMI and GFNI too (Ice Lake, Zen 4), which the base-3 kernels look codes up and pick them out with.
     vbmi: bool,
     /// Whether it has AVX-512 VPOPCNTDQ (the same ones), which counts ones.
     vpopcntdq: bool,

@@ -18,7 +18,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/miri
 avx2=+avx2,+fma,+f16c
 # For the products of AVX-VNNI Miri asks for features of AVX-512 too, which are not enough of them for our AVX-512 kernels.
 avxvnni=$avx2,+avxvnni,+avx512vnni,+avx512vl
-avx512=$avx2,+avx512f,+avx512bw,+avx512vl,+avx512vnni,+avx512vbmi,+avx512vpopcntdq
+avx512=$avx2,+avx512f,+avx512bw,+avx512vl,+avx512vnni,+avx512vbmi,+gfni,+avx512vpopcntdq
 
 # miri FEATURES ARGUMENTS: tests of the kernels, on a CPU that has those features.
 # Only this crate is compiled for them, so that what it depends on is compiled once.
@@ -34,7 +34,7 @@ miri $avxvnni --test neighbours
 miri $avxvnni --test integer_conformance
 # Miri does not know the floating-point maximum of AVX-512, so no more than integers and bits runs.
 miri $avx512 --test integer_conformance
-miri $avx512 --lib unpacking_once
+miri $avx512 --lib pairs_give
 miri $avx512 --test binary every_
 if [ "${1:-}" = all ]; then
     miri -avx2 --test neighbours --test integer_conformance --test binary

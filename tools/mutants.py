@@ -113,7 +113,7 @@ MUTATIONS = [
         "vbmi",
         "AVX-512's base-3 kernels run without a look at `vbmi`",
         f"{ARCH}/x86_64/avx512vnni/integer.rs",
-        '                assert!(self.vbmi, "a layout with kernels");\n                // SAFETY: as above, and `vbmi` tells that `detect` found that feature too.\n                unsafe { base3::gemv(panels, x, out) }',
+        '                assert!(self.vbmi, "a layout with kernels");\n                // SAFETY: as above, and `vbmi` tells that `detect` found those features too.\n                unsafe { base3::gemv(panels, x, out) }',
         "                // SAFETY: none.\n                unsafe { base3::gemv(panels, x, out) }",
         INTEGER,
         "a_layout_without_kernels_panics",

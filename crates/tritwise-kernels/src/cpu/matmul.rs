@@ -91,10 +91,10 @@ pub(super) fn matmul(isa: &dyn Isa, pool: &Pool, x: &Quantized, weights: &[&Pack
     }
 }
 
-/// Panels per shard. At least 32 rows, since a kernel may take two panels of 16 at a time.
+/// Panels per shard. At least 80 rows, since a kernel may take five panels of 16 at a time.
 pub(super) fn shard_panels(weights: &PackedMatrix, inputs: usize) -> usize {
     let panel_bytes = weights.lines_per_panel() * size_of::<Line>();
-    let least = 32_usize.div_ceil(weights.layout().rows());
+    let least = CALL_ROWS.div_ceil(weights.layout().rows());
     (SHARD_BYTES / panel_bytes / inputs.max(1)).next_multiple_of(least).max(least)
 }
 
@@ -131,8 +131,9 @@ fn one_scale(
     // As many as there is room for sums, so that one token's weights are one stream.
     let call_panels = match sums.0.len() / (tokens.len() * inputs_per_token(x)) / panel_rows {
         1 => 1,
-        // Kernels may take two at a time.
-        panels => panels & !1,
+        // Kernels may take two at a time, or five.
+        panels @ 2..5 => panels & !1,
+        panels => panels - panels % 5,
     };
     for panel in (0..panels).step_by(call_panels) {
         let packed = weights.panels_at(first + panel, call_panels.min(panels - panel));

@@ -5,6 +5,7 @@ pub(in crate::arch::x86_64) mod binary;
 mod float;
 mod integer;
 mod lanes;
+mod pairs;
 mod sketch;
 mod vnni;
 

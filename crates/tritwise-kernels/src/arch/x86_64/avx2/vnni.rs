@@ -8,6 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::super::stream;
+use super::pairs;
 use crate::arch::{Activations, Layout, Line, Panels};
 
 /// Rows of a panel, and columns of a line.
@@ -66,22 +67,40 @@ macro_rules! kernels {
 
         #[target_feature(enable = $features)]
         pub(super) fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
+            let many = x.tokens() >= pairs::MANY && panels.cols() <= pairs::MOST_COLS;
+            for (i, group) in panels.groups(pairs::PANELS).enumerate() {
+                let out = &mut out[i * pairs::PANELS * ROWS..];
+                if !many || group.len() < pairs::PANELS {
+                    tiles(group, x, out, panels.rows());
+                    continue;
+                }
+                for run in x.tiles(pairs::MOST) {
+                    five_panels(group, x.rows(run.clone()), &mut out[run.start * panels.rows()..], panels.rows());
+                }
+            }
+        }
+
+        /// [`gemm`] of some panels whose codes are made for each tile of tokens.
+        #[target_feature(enable = $features)]
+        fn tiles(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usize) {
             for (i, panel) in panels.iter().enumerate() {
                 for tile in x.tiles(TILE) {
                     let (first, tokens) = (tile.start, tile.len());
-                    let out = &mut out[first * panels.rows() + i * ROWS..];
+                    let out = &mut out[first * stride + i * ROWS..];
                     match tokens {
-                        1 => sums::<1>(panel, x, first, out, panels.rows()),
-                        2 => sums::<2>(panel, x, first, out, panels.rows()),
-                        3 => sums::<3>(panel, x, first, out, panels.rows()),
-                        4 => sums::<4>(panel, x, first, out, panels.rows()),
-                        5 => sums::<5>(panel, x, first, out, panels.rows()),
-                        TILE => sums::<TILE>(panel, x, first, out, panels.rows()),
+                        1 => sums::<1>(panel, x, first, out, stride),
+                        2 => sums::<2>(panel, x, first, out, stride),
+                        3 => sums::<3>(panel, x, first, out, stride),
+                        4 => sums::<4>(panel, x, first, out, stride),
+                        5 => sums::<5>(panel, x, first, out, stride),
+                        TILE => sums::<TILE>(panel, x, first, out, stride),
                         _ => unreachable!("a tile has 1 to {TILE} tokens"),
                     }
                 }
             }
         }
+
+        pairs::kernels!($features, $dot);
 
         /// The sums of a panel's rows for `T` tokens from `first`. The first one's go to
         /// the beginning of `out`, the others' `stride` further each.
@@ -182,5 +201,56 @@ mod tests {
         }
         // SAFETY: as above.
         assert_eq!(unsafe { evex::peak_macs(2) }, 2 * 12 * 32);
+    }
+
+    #[test]
+    fn five_panels_agree_with_the_scalar_kernel() {
+        if !(is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vl")) {
+            println!("skipped: this CPU has no AVX-512 VNNI");
+            return;
+        }
+        let noise = |i: usize| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8;
+        let shapes = [(5, 1, 24), (6, 15, 25), (10, 16, 26), (5, 17, 64), (13, 33, 65), (9, 3, 130)];
+        for (panels, lines_per_panel, tokens) in shapes.into_iter().take(if cfg!(miri) { 1 } else { 6 }) {
+            let line = |i| Line(std::array::from_fn(|j| noise(64 * i + j)));
+            compare(panels, lines_per_panel, tokens, line, |i| noise(i) as i8);
+        }
+    }
+
+    /// Where each step of taking rows apart is as wrong as it can be.
+    #[test]
+    #[cfg_attr(miri, ignore = "hours of it")]
+    fn five_panels_of_the_largest_sums_agree_with_the_scalar_kernel() {
+        if !(is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vl")) {
+            println!("skipped: this CPU has no AVX-512 VNNI");
+            return;
+        }
+        let lines = pairs::MOST_COLS / COLS;
+        // Code 3, which never occurs, in all panels, in the first, in the others, and in every other one.
+        for panels in [0b1_1111, 0b0_0001, 0b1_1110, 0b1_0101] {
+            for x in [-128, 127] {
+                let line = |i: usize| Line([if panels >> (i / lines) & 1 == 1 { 0xFF } else { 0 }; 64]);
+                compare(pairs::PANELS, lines, pairs::MANY, line, |_| x);
+            }
+        }
+    }
+
+    fn compare(
+        panels: usize,
+        lines_per_panel: usize,
+        tokens: usize,
+        line: impl Fn(usize) -> Line,
+        activation: impl Fn(usize) -> i8,
+    ) {
+        let lines: Vec<Line> = (0..panels * lines_per_panel).map(line).collect();
+        let panels = Panels::new(Layout::TwoBit, &lines, lines_per_panel);
+        let x: Vec<i8> = (0..tokens * panels.cols()).map(activation).collect();
+        let x = Activations::new(&x, panels.cols(), tokens);
+        let mut expected = vec![0; tokens * panels.rows()];
+        Scalar::new().gemm(panels, x, &mut expected);
+        let mut found = vec![i32::MIN; expected.len()];
+        // SAFETY: the caller looked for the features.
+        unsafe { evex::gemm(panels, x, &mut found) };
+        assert!(found == expected, "{} panels of {lines_per_panel} lines, {tokens} tokens", panels.len());
     }
 }

@@ -2,6 +2,7 @@
 //! (2021), Zen 5 (2024) and later, whether or not they have AVX-512.
 //!
 //! As with 512 bits (`avx512vnni/two_bit.rs`), in halves of a line: eight rows.
+//! Many tokens take five panels at a time (`pairs.rs`).
 //! The kernels are a macro, because AVX-512 has the same instruction in another
 //! coding: on a CPU with that one alone, the tests run the kernels through it.
 
@@ -169,10 +170,18 @@ mod tests {
         kernels!("avx2,avx512vnni,avx512vl", _mm256_dpbusd_epi32);
     }
 
+    /// Whether this CPU has the instruction in AVX-512's coding.
+    fn has_evex() -> bool {
+        let has = is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vl");
+        if !has {
+            println!("skipped: this CPU has no AVX-512 VNNI");
+        }
+        has
+    }
+
     #[test]
     fn the_kernels_agree_with_the_scalar_ones() {
-        if !(is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vl")) {
-            println!("skipped: this CPU has no AVX-512 VNNI");
+        if !has_evex() {
             return;
         }
         let noise = |i: usize| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8;
@@ -205,8 +214,7 @@ mod tests {
 
     #[test]
     fn five_panels_agree_with_the_scalar_kernel() {
-        if !(is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vl")) {
-            println!("skipped: this CPU has no AVX-512 VNNI");
+        if !has_evex() {
             return;
         }
         let noise = |i: usize| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 29) as u8;
@@ -221,8 +229,7 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "hours of it")]
     fn five_panels_of_the_largest_sums_agree_with_the_scalar_kernel() {
-        if !(is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vl")) {
-            println!("skipped: this CPU has no AVX-512 VNNI");
+        if !has_evex() {
             return;
         }
         let lines = pairs::MOST_COLS / COLS;

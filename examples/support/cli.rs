@@ -54,7 +54,7 @@ pub struct Compute {
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = Kv::F16)]
     pub kv: Kv,
     /// Compute with the weights where they lie in the file, in next to no memory of the process's own
-    /// (I2_S; BASE3, where the CPU has AVX-512 VBMI).
+    /// (I2_S; BASE3, where the CPU has AVX-512 VBMI and GFNI).
     #[arg(long)]
     pub in_place: bool,
     /// Read the model's files into memory instead of mapping them: they may then change while it is open.

@@ -214,7 +214,7 @@ impl ModelBuilder {
     }
 
     /// Whether weights stay in the file's pages and are computed with there: next to no
-    /// memory of the process's own, for files in BASE3 where the CPU has AVX-512 VBMI,
+    /// memory of the process's own, for files in BASE3 where the CPU has AVX-512 VBMI and GFNI,
     /// and in I2_S whose widths are multiples of 256.
     /// The head is then read whole. By default weights are packed.
     pub fn in_place(mut self, in_place: bool) -> Self {

@@ -109,7 +109,7 @@ impl CpuBuilder {
     ///
     /// It takes next to no memory beside the system's cache of the file, and no time to pack.
     /// Ternary matrices must be in an encoding whose order is a kernel's (BASE3 where the
-    /// CPU has AVX-512 VBMI; I2_S whose widths are multiples of 256); others are refused by [`pack`](crate::Backend::pack). It changes
+    /// CPU has AVX-512 VBMI and GFNI; I2_S whose widths are multiples of 256); others are refused by [`pack`](crate::Backend::pack). It changes
     /// not a bit of any result. A head that was to be screened is read whole: its sketch would
     /// take memory. By default weights are packed.
     #[must_use]

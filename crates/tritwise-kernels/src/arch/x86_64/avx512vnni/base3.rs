@@ -117,7 +117,7 @@ const MANY: usize = 8;
 pub(super) fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
     // Intel's have two ports for vectors of 512 bits, and products want both. AMD's have others for the rest, and reach as much
     // of their peak by tiles (docs/speed.md); pairs were not timed there.
-    let at_once = x.tokens() >= MANY && panels.cols() <= pairs::MOST_COLS && !stream::is_amd();
+    let at_once = x.tokens() >= MANY && panels.cols() <= pairs::MOST_COLS;
     for (i, panel) in panels.groups(1).enumerate() {
         let out = &mut out[i * ROWS..];
         if !at_once {

@@ -2,11 +2,12 @@
 //!
 //! Hardware sees that lines are read one after the other and reads ahead, on Intel's twenty lines in each
 //! stream. On a server of theirs a line takes so long to come that this is 10 GB/s, half of what a core can read. Four
-//! streams, each asked for 2 KiB before it is needed, come as fast as they can be read at all. On AMD's the hardware reads
-//! further ahead: a single stream is as fast as reading can be, several are slower, and asking changes nothing.
-//! docs/speed.md has the measurements.
+//! streams, each asked for 2 KiB before it is needed, come as fast as they can be read at all. AMD's reads
+//! further ahead, and a single stream is faster than several; but a core that has something to do with each line sees few of
+//! them at a time, and then does wait for memory, unless it is asked for 8 KiB ahead, into the second-level cache:
+//! the nearest one's queue for what it misses is short. docs/speed.md has the measurements.
 
-use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 use std::ops::Range;
 
 use crate::arch::Line;
@@ -17,6 +18,9 @@ const AHEAD_LINES: usize = AHEAD / size_of::<Line>();
 
 /// The same where there is one stream.
 pub(super) const AHEAD_ALONE: usize = 4096;
+
+/// The same into the second-level cache, which has room for it.
+const FAR_AHEAD: usize = 8192;
 
 /// Panels that are read side by side at most.
 pub(super) const STREAMS: usize = 4;
@@ -46,5 +50,18 @@ pub(super) fn prefetch(bytes: &[u8], ahead: usize) {
     // SAFETY: a prefetch of any address has no effect but on time.
     unsafe {
         _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead).cast());
+    }
+}
+
+/// Asks for the cache line so many bytes behind the start of `bytes` in which AMD's want a single stream: `FAR`, or else `ahead`.
+#[inline(always)]
+pub(super) fn ask<const FAR: bool>(bytes: &[u8], ahead: usize) {
+    if !FAR {
+        return prefetch(bytes, ahead);
+    }
+    #[allow(unused_unsafe, reason = "an unsafe function up to Rust 1.89")]
+    // SAFETY: a prefetch of any address has no effect but on time.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T1>(bytes.as_ptr().wrapping_add(FAR_AHEAD).cast());
     }
 }

@@ -94,14 +94,15 @@ const fn inverse(odd: u32) -> u32 {
 /// Some panels at a time, as many as come from memory fastest; four have 20 sums.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
 pub(super) fn gemv(panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
-    let streams = stream::streams();
+    let (streams, is_far) = (stream::streams(), stream::is_amd());
     let x = Activations::new(x, x.len(), 1);
     for (group, out) in panels.groups(streams).zip(out.chunks_mut(streams * ROWS)) {
         match group.len() {
-            1 => sums::<1, 1>(group, x, 0, out, ROWS),
-            2 => sums::<2, 1>(group, x, 0, out, ROWS),
-            3 => sums::<3, 1>(group, x, 0, out, ROWS),
-            STREAMS => sums::<STREAMS, 1>(group, x, 0, out, ROWS),
+            1 if is_far => sums::<1, 1, true>(group, x, 0, out, ROWS),
+            1 => sums::<1, 1, false>(group, x, 0, out, ROWS),
+            2 => sums::<2, 1, false>(group, x, 0, out, ROWS),
+            3 => sums::<3, 1, false>(group, x, 0, out, ROWS),
+            STREAMS => sums::<STREAMS, 1, false>(group, x, 0, out, ROWS),
             _ => unreachable!("1 to {STREAMS} panels"),
         }
     }
@@ -137,11 +138,11 @@ fn by_tiles(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usiz
         let (first, tokens) = (tile.start, tile.len());
         let out = &mut out[first * stride..];
         match tokens {
-            1 => sums::<1, 1>(panel, x, first, out, stride),
-            2 => sums::<1, 2>(panel, x, first, out, stride),
-            3 => sums::<1, 3>(panel, x, first, out, stride),
-            4 => sums::<1, 4>(panel, x, first, out, stride),
-            TILE => sums::<1, TILE>(panel, x, first, out, stride),
+            1 => sums::<1, 1, false>(panel, x, first, out, stride),
+            2 => sums::<1, 2, false>(panel, x, first, out, stride),
+            3 => sums::<1, 3, false>(panel, x, first, out, stride),
+            4 => sums::<1, 4, false>(panel, x, first, out, stride),
+            TILE => sums::<1, TILE, false>(panel, x, first, out, stride),
             _ => unreachable!("a tile has 1 to {TILE} tokens"),
         }
     }
@@ -150,7 +151,7 @@ fn by_tiles(panel: Panels<'_>, x: Activations<'_>, out: &mut [i32], stride: usiz
 /// The sums of the rows of `P` panels for `T` tokens from `first`. The first one's go to
 /// the beginning of `out`, the others' `stride` further each.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi")]
-fn sums<const P: usize, const T: usize>(
+fn sums<const P: usize, const T: usize, const FAR: bool>(
     panels: Panels<'_>,
     x: Activations<'_>,
     first: usize,
@@ -164,7 +165,7 @@ fn sums<const P: usize, const T: usize>(
     for (piece, ahead) in stream::pieces::<P>(lines) {
         for i in piece {
             for p in 0..P {
-                stream::prefetch(&panels[p][i].0, ahead);
+                stream::ask::<FAR>(&panels[p][i].0, ahead);
                 let functions = functions(&panels[p][i]);
                 for t in 0..T {
                     let word = _mm512_set1_epi32(bytemuck::cast(x[t][i]));

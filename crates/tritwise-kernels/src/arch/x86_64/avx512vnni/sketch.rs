@@ -24,14 +24,15 @@ impl SketchOps for Avx512Vnni {
 /// Some panels at a time, as many as come from memory fastest.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")]
 fn screen(panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f32]) {
-    let streams = stream::streams();
+    let (streams, is_far) = (stream::streams(), stream::is_amd());
     let rows = streams * PANEL_ROWS;
     for ((group, scales), out) in panels.groups(streams).zip(scales.chunks(rows)).zip(out.chunks_mut(rows)) {
         match scales.len() / PANEL_ROWS {
-            1 => estimates::<1>(group, scales, probe, out),
-            2 => estimates::<2>(group, scales, probe, out),
-            3 => estimates::<3>(group, scales, probe, out),
-            STREAMS => estimates::<STREAMS>(group, scales, probe, out),
+            1 if is_far => estimates::<1, true>(group, scales, probe, out),
+            1 => estimates::<1, false>(group, scales, probe, out),
+            2 => estimates::<2, false>(group, scales, probe, out),
+            3 => estimates::<3, false>(group, scales, probe, out),
+            STREAMS => estimates::<STREAMS, false>(group, scales, probe, out),
             _ => unreachable!("1 to {STREAMS} panels"),
         }
     }
@@ -39,7 +40,12 @@ fn screen(panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f3
 
 /// The estimates of the rows of `P` panels.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")]
-fn estimates<const P: usize>(blocks: &[[Line; SKETCH_LINES]], scales: &[f32], probe: &Probe, out: &mut [f32]) {
+fn estimates<const P: usize, const FAR: bool>(
+    blocks: &[[Line; SKETCH_LINES]],
+    scales: &[f32],
+    probe: &Probe,
+    out: &mut [f32],
+) {
     let (high, low, offsets) = probe.groups();
     let (high, low, offsets) = (high.as_chunks::<4>().0, low.as_chunks::<4>().0, offsets.as_chunks::<4>().0);
     let len = offsets.len();
@@ -49,11 +55,11 @@ fn estimates<const P: usize>(blocks: &[[Line; SKETCH_LINES]], scales: &[f32], pr
     for b in 0..len {
         for p in 0..P {
             let block = &panels[p][b];
-            block.iter().for_each(|line| stream::prefetch(&line.0, stream::AHEAD));
+            stream::ask::<FAR>(&block[0].0, stream::AHEAD);
             let (codes, _) = block[1..].as_chunks::<4>();
             let (steps, _) = block[0].0.as_chunks::<16>();
             for g in 0..4 {
-                let s = group_sums(&codes[g], &high[b][g], &low[b][g]);
+                let s = group_sums::<FAR>(&codes[g], &high[b][g], &low[b][g]);
                 let s = _mm512_sub_epi32(_mm512_slli_epi32::<1>(s), _mm512_set1_epi32(offsets[b][g]));
                 let m = _mm512_cvtepu8_epi32(bytemuck::cast(steps[g]));
                 sums[p] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(m), _mm512_cvtepi32_ps(s), sums[p]);
@@ -74,12 +80,13 @@ fn estimates<const P: usize>(blocks: &[[Line; SKETCH_LINES]], scales: &[f32], pr
 /// times themselves, at most 8 · 4 · 240 · 128 in all, and are shifted once.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")]
 #[inline]
-fn group_sums(codes: &[Line; 4], high: &[i8; SKETCH_GROUP], low: &[i8; SKETCH_GROUP]) -> __m512i {
+fn group_sums<const FAR: bool>(codes: &[Line; 4], high: &[i8; SKETCH_GROUP], low: &[i8; SKETCH_GROUP]) -> __m512i {
     let (mask, mask_16) = (_mm512_set1_epi8(0x0f), _mm512_set1_epi8(0xf0_u8 as i8));
     let (high, low): ([i32; 8], [i32; 8]) = (bytemuck::cast(*high), bytemuck::cast(*low));
     let mut by_1 = [_mm512_setzero_si512(); 2];
     let mut by_16 = [_mm512_setzero_si512(); 2];
     for l in 0..4 {
+        stream::ask::<FAR>(&codes[l].0, stream::AHEAD);
         let line = bytemuck::cast(codes[l].0);
         let (codes, codes_16) = (_mm512_and_si512(line, mask), _mm512_and_si512(line, mask_16));
         by_1[0] = _mm512_dpbusd_epi32(by_1[0], codes, _mm512_set1_epi32(high[2 * l]));

@@ -15,6 +15,8 @@
 //! of keys and values. Where some see more positions than others, all go as far
 //! as the one that sees least, and the rest on alone.
 
+use std::hint::black_box;
+
 use bytemuck::cast_slice;
 
 use crate::arch::{KV_BLOCK, KvChunk, KvType, Queries, QueryValues, Softmax};
@@ -175,7 +177,10 @@ impl<U: Unit> Past for Float<'_, U> {
         let mut scores: [Scores; Q] = [[[0.0; LANES]; _]; Q];
         for (block, keys) in self.keys.chunks_exact(head_dim).take(most.div_ceil(KV_BLOCK)).enumerate() {
             for half in (0..2).step_by(N) {
-                let sums = score::<L, U, Q, N>(isa, keys, half, &queries);
+                let sums = match isa.is_amd() {
+                    true => score::<L, U, Q, N, true>(isa, keys, half, &queries),
+                    false => score::<L, U, Q, N, false>(isa, keys, half, &queries),
+                };
                 for q in 0..Q {
                     for n in 0..N {
                         isa.store(isa.mul(sums[q][n], isa.splat(self.scale)), &mut scores[q][2 * block + half + n]);
@@ -194,7 +199,11 @@ impl<U: Unit> Past for Float<'_, U> {
 
         for (tile, values) in self.values.chunks_exact(self.positions).enumerate() {
             for half in (0..2).step_by(N) {
-                let sums = weigh::<L, U, Q, N>(isa, &values[..most], half, least, &seen, &scores);
+                let values = &values[..most];
+                let sums = match isa.is_amd() {
+                    true => weigh::<L, U, Q, N, true>(isa, values, half, least, &seen, &scores),
+                    false => weigh::<L, U, Q, N, false>(isa, values, half, least, &seen, &scores),
+                };
                 for q in 0..Q {
                     let out = &mut out[places.offset(index + q)..][..head_dim];
                     for n in 0..N {
@@ -208,32 +217,56 @@ impl<U: Unit> Past for Float<'_, U> {
 
 /// How far ahead of its reader a line of keys or values is asked for, in bytes. They are read once per token, in one
 /// stream per thread, and Intel's servers deliver half of what a core can read where nobody asks.
-pub(super) const AHEAD: usize = 4096;
+const AHEAD: usize = 4096;
+
+/// Asks for what is read after `line`, as this CPU wants it.
+#[inline(always)]
+pub(super) fn ask<L: Lanes, const AMD: bool>(isa: L, line: &[u8]) {
+    if AMD { isa.prefetch_far(line) } else { isa.prefetch(line, AHEAD) }
+}
+
+/// The first `len` numbers of each row, for each of the `N` vectors that they are multiplied with.
+///
+/// A compiler loads a number to all lanes of a register if several operations want it. On AMD's CPUs that takes time from the
+/// operations, unless each takes the number from memory itself. So half of the rows are another place for each vector, as far
+/// as the compiler knows: enough to be as fast as with all of them, and as many as there are registers for addresses.
+#[inline(always)]
+fn for_each_vector<'a, const Q: usize, const N: usize, const AMD: bool>(
+    rows: [&'a [f32]; Q],
+    len: usize,
+) -> [[&'a [f32]; N]; Q] {
+    let mut copies = [[&[] as &[f32]; N]; Q];
+    for q in 0..Q {
+        copies[q] = [&rows[q][..len]; N];
+        if AMD && q % 2 == 0 {
+            for n in 1..N {
+                copies[q][n] = &black_box(rows[q])[..len];
+            }
+        }
+    }
+    copies
+}
 
 /// `Σ_d q[d] · k[j][d]` for the positions `j` of `N` vectors of a block.
 #[inline(always)]
-fn score<L: Lanes, U: Unit, const Q: usize, const N: usize>(
+fn score<L: Lanes, U: Unit, const Q: usize, const N: usize, const AMD: bool>(
     isa: L,
     keys: &[[U; 2]],
     half: usize,
     queries: &[&[f32]; Q],
 ) -> [[L::F32; N]; Q] {
-    // Cut here, so that the loop need not compare with each one's length.
-    let mut queries = *queries;
-    for q in 0..Q {
-        queries[q] = &queries[q][..keys.len()];
-    }
+    // Cut there, so that the loop need not compare with each one's length.
+    let queries = for_each_vector::<Q, N, AMD>(*queries, keys.len());
     let mut sums = [[isa.splat(0.0); N]; Q];
     for (d, line) in keys.iter().enumerate() {
-        isa.prefetch(line[half].as_ref(), AHEAD);
+        ask::<L, AMD>(isa, line[half].as_ref());
         let mut k = [isa.splat(0.0); N];
         for n in 0..N {
             k[n] = U::load(isa, &line[half + n]);
         }
         for q in 0..Q {
-            let x = isa.splat(queries[q][d]);
             for n in 0..N {
-                sums[q][n] = isa.fma(x, k[n], sums[q][n]);
+                sums[q][n] = isa.fma(isa.splat(queries[q][n][d]), k[n], sums[q][n]);
             }
         }
     }
@@ -243,7 +276,7 @@ fn score<L: Lanes, U: Unit, const Q: usize, const N: usize>(
 /// `Σ_j e_j · v_j` for the features of `N` vectors of a tile: all queries as far as
 /// `least` positions, then each as far as it sees.
 #[inline(always)]
-fn weigh<L: Lanes, U: Unit, const Q: usize, const N: usize>(
+fn weigh<L: Lanes, U: Unit, const Q: usize, const N: usize, const AMD: bool>(
     isa: L,
     values: &[[U; 2]],
     half: usize,
@@ -253,26 +286,26 @@ fn weigh<L: Lanes, U: Unit, const Q: usize, const N: usize>(
 ) -> [[L::F32; N]; Q] {
     let mut weights: [&[f32]; Q] = [&[]; Q];
     for q in 0..Q {
-        weights[q] = &scores[q].as_flattened()[..values.len()];
+        weights[q] = scores[q].as_flattened();
     }
+    let weights = for_each_vector::<Q, N, AMD>(weights, values.len());
     let mut sums = [[isa.splat(0.0); N]; Q];
     for (j, line) in values[..least].iter().enumerate() {
-        isa.prefetch(line[half].as_ref(), AHEAD);
+        ask::<L, AMD>(isa, line[half].as_ref());
         let mut v = [isa.splat(0.0); N];
         for n in 0..N {
             v[n] = U::load(isa, &line[half + n]);
         }
         for q in 0..Q {
-            let e = isa.splat(weights[q][j]);
             for n in 0..N {
-                sums[q][n] = isa.fma(e, v[n], sums[q][n]);
+                sums[q][n] = isa.fma(isa.splat(weights[q][n][j]), v[n], sums[q][n]);
             }
         }
     }
     for q in 1..Q {
         for j in least..seen[q] {
             for n in 0..N {
-                sums[q][n] = isa.fma(isa.splat(weights[q][j]), U::load(isa, &values[j][half + n]), sums[q][n]);
+                sums[q][n] = isa.fma(isa.splat(weights[q][n][j]), U::load(isa, &values[j][half + n]), sums[q][n]);
             }
         }
     }

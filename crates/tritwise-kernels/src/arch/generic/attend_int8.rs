@@ -19,7 +19,7 @@ use bytemuck::cast_slice;
 
 use crate::arch::{ATTEND_CHUNK, KV_BLOCK, KvChunk, Softmax};
 
-use super::attend::{AHEAD, Past, Places};
+use super::attend::{Past, Places, ask};
 use super::kv::{Codes, Parts};
 use super::softmax::{Merge, Scores, soften};
 use super::{LANES, Lanes, largest};
@@ -91,7 +91,10 @@ impl Past for Int8<'_> {
         let mut scores: [Scores; Q] = [[[0.0; LANES]; _]; Q];
         for (block, keys) in self.keys.chunks_exact(self.pairs).take(most.div_ceil(KV_BLOCK)).enumerate() {
             for half in (0..2).step_by(N) {
-                let sums = dots::<L, Q, N>(isa, keys, half, &queries);
+                let sums = match isa.is_amd() {
+                    true => dots::<L, Q, N, true>(isa, keys, half, &queries),
+                    false => dots::<L, Q, N, false>(isa, keys, half, &queries),
+                };
                 for q in 0..Q {
                     let scale = isa.splat(self.query_scales[index + q] * self.scale);
                     for n in 0..N {
@@ -122,7 +125,11 @@ impl Past for Int8<'_> {
 
         for (tile, values) in self.values.chunks_exact(self.positions / 2).enumerate() {
             for half in (0..2).step_by(N) {
-                let sums = dots::<L, Q, N>(isa, &values[..most.div_ceil(2)], half, &weights_of);
+                let values = &values[..most.div_ceil(2)];
+                let sums = match isa.is_amd() {
+                    true => dots::<L, Q, N, true>(isa, values, half, &weights_of),
+                    false => dots::<L, Q, N, false>(isa, values, half, &weights_of),
+                };
                 for q in 0..Q {
                     let out = &mut out[places.offset(index + q)..][..places.head_dim];
                     for n in 0..N {
@@ -137,7 +144,7 @@ impl Past for Int8<'_> {
 
 /// Sums of `N` vectors of each line, pair by pair, times the factors of `Q` queries.
 #[inline(always)]
-fn dots<L: Lanes, const Q: usize, const N: usize>(
+fn dots<L: Lanes, const Q: usize, const N: usize, const AMD: bool>(
     isa: L,
     lines: &[[Codes; 2]],
     half: usize,
@@ -145,7 +152,7 @@ fn dots<L: Lanes, const Q: usize, const N: usize>(
 ) -> [[L::I32; N]; Q] {
     let mut sums = [[isa.zero_i32(); N]; Q];
     for (i, line) in lines.iter().enumerate() {
-        isa.prefetch(&line[half], AHEAD);
+        ask::<L, AMD>(isa, &line[half]);
         let mut pairs = [isa.load_pairs(&line[half]); N];
         for n in 1..N {
             pairs[n] = isa.load_pairs(&line[half + n]);

@@ -94,6 +94,15 @@ pub(in crate::arch) trait Lanes: Copy {
 
     /// Asks for the cache line `ahead` bytes behind the start of `x`, which need not be there.
     fn prefetch(self, x: &[u8], ahead: usize);
+
+    /// Whether loops over keys and values are to be those for AMD's CPUs: with numbers that operations take from memory
+    /// to all lanes, and [`prefetch_far`](Self::prefetch_far).
+    fn is_amd(self) -> bool {
+        false
+    }
+
+    /// Asks for what is read after `x` in the same stream, as far ahead as AMD's want it.
+    fn prefetch_far(self, _x: &[u8]) {}
 }
 
 /// Writes operations of [`Lanes`] whose bodies are compiled with `$features`, so

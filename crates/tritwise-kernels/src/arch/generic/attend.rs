@@ -231,10 +231,7 @@ pub(super) fn ask<L: Lanes, const AMD: bool>(isa: L, line: &[u8]) {
 /// operations, unless each takes the number from memory itself. So half of the rows are another place for each vector, as far
 /// as the compiler knows: enough to be as fast as with all of them, and as many as there are registers for addresses.
 #[inline(always)]
-fn for_each_vector<'a, const Q: usize, const N: usize, const AMD: bool>(
-    rows: [&'a [f32]; Q],
-    len: usize,
-) -> [[&'a [f32]; N]; Q] {
+fn for_each_vector<const Q: usize, const N: usize, const AMD: bool>(rows: [&[f32]; Q], len: usize) -> [[&[f32]; N]; Q] {
     let mut copies = [[&[] as &[f32]; N]; Q];
     for q in 0..Q {
         copies[q] = [&rows[q][..len]; N];

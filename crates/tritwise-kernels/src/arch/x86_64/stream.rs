@@ -46,22 +46,22 @@ pub(super) fn pieces<const P: usize>(lines: usize) -> [(Range<usize>, usize); 2]
 /// Asks for the cache line `ahead` bytes behind the start of `bytes`, which need not be there.
 #[inline(always)]
 pub(super) fn prefetch(bytes: &[u8], ahead: usize) {
-    #[allow(unused_unsafe, reason = "an unsafe function up to Rust 1.89")]
-    // SAFETY: a prefetch of any address has no effect but on time.
-    unsafe {
-        _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(ahead).cast());
-    }
+    prefetch_to::<_MM_HINT_T0>(bytes, ahead);
 }
 
-/// Asks for the cache line so many bytes behind the start of `bytes` in which AMD's want a single stream: `FAR`, or else `ahead`.
+/// Asks for a line behind the start of `bytes`: the one that AMD's CPUs want to be asked for in a single stream, if it is
+/// `FAR`, or else the one `ahead`.
 #[inline(always)]
 pub(super) fn ask<const FAR: bool>(bytes: &[u8], ahead: usize) {
-    if !FAR {
-        return prefetch(bytes, ahead);
-    }
+    if FAR { prefetch_to::<_MM_HINT_T1>(bytes, FAR_AHEAD) } else { prefetch(bytes, ahead) }
+}
+
+/// Into the cache that `HINT` names: `_MM_HINT_T0` the nearest, `_MM_HINT_T1` the second-level one.
+#[inline(always)]
+fn prefetch_to<const HINT: i32>(bytes: &[u8], ahead: usize) {
     #[allow(unused_unsafe, reason = "an unsafe function up to Rust 1.89")]
     // SAFETY: a prefetch of any address has no effect but on time.
     unsafe {
-        _mm_prefetch::<_MM_HINT_T1>(bytes.as_ptr().wrapping_add(FAR_AHEAD).cast());
+        _mm_prefetch::<HINT>(bytes.as_ptr().wrapping_add(ahead).cast());
     }
 }

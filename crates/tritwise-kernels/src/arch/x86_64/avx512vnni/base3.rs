@@ -116,8 +116,6 @@ const MANY: usize = 8;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vbmi,gfni")]
 pub(super) fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
-    // Intel's have two ports for vectors of 512 bits, and products want both. AMD's have others for the rest, and reach as much
-    // of their peak by tiles (docs/speed.md); pairs were not timed there.
     let at_once = x.tokens() >= MANY && panels.cols() <= pairs::MOST_COLS;
     for (i, panel) in panels.groups(1).enumerate() {
         let out = &mut out[i * ROWS..];

@@ -55,7 +55,9 @@ fn estimates<const P: usize, const FAR: bool>(
     for b in 0..len {
         for p in 0..P {
             let block = &panels[p][b];
-            stream::ask::<FAR>(&block[0].0, stream::AHEAD);
+            // AMD's want to be asked for a line at a time, before each of them.
+            let together = if FAR { &block[..1] } else { &block[..] };
+            together.iter().for_each(|line| stream::ask::<FAR>(&line.0, stream::AHEAD));
             let (codes, _) = block[1..].as_chunks::<4>();
             let (steps, _) = block[0].0.as_chunks::<16>();
             for g in 0..4 {
@@ -86,7 +88,9 @@ fn group_sums<const FAR: bool>(codes: &[Line; 4], high: &[i8; SKETCH_GROUP], low
     let mut by_1 = [_mm512_setzero_si512(); 2];
     let mut by_16 = [_mm512_setzero_si512(); 2];
     for l in 0..4 {
-        stream::ask::<FAR>(&codes[l].0, stream::AHEAD);
+        if FAR {
+            stream::ask::<FAR>(&codes[l].0, stream::AHEAD);
+        }
         let line = bytemuck::cast(codes[l].0);
         let (codes, codes_16) = (_mm512_and_si512(line, mask), _mm512_and_si512(line, mask_16));
         by_1[0] = _mm512_dpbusd_epi32(by_1[0], codes, _mm512_set1_epi32(high[2 * l]));

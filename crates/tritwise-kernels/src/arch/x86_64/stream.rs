@@ -3,9 +3,9 @@
 //! Hardware sees that lines are read one after the other and reads ahead, on Intel's twenty lines in each
 //! stream. On a server of theirs a line takes so long to come that this is 10 GB/s, half of what a core can read. Four
 //! streams, each asked for 2 KiB before it is needed, come as fast as they can be read at all. AMD's reads
-//! further ahead, and a single stream is faster than several; but a core that has something to do with each line sees few of
-//! them at a time, and then does wait for memory, unless it is asked for 8 KiB ahead, into the second-level cache:
-//! the nearest one's queue for what it misses is short. docs/speed.md has the measurements.
+//! further ahead, and a single stream is faster than several; but a loop that has something to do with each line still waits
+//! for memory, a sixth of its time or more on a server of theirs, unless lines are asked for 8 KiB ahead, into the second-level
+//! cache and not the nearest. docs/speed.md has the measurements.
 
 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 use std::ops::Range;
@@ -49,11 +49,16 @@ pub(super) fn prefetch(bytes: &[u8], ahead: usize) {
     prefetch_to::<_MM_HINT_T0>(bytes, ahead);
 }
 
-/// Asks for a line behind the start of `bytes`: the one that AMD's CPUs want to be asked for in a single stream, if it is
-/// `FAR`, or else the one `ahead`.
+/// [`prefetch_far`], or else [`prefetch`].
 #[inline(always)]
 pub(super) fn ask<const FAR: bool>(bytes: &[u8], ahead: usize) {
-    if FAR { prefetch_to::<_MM_HINT_T1>(bytes, FAR_AHEAD) } else { prefetch(bytes, ahead) }
+    if FAR { prefetch_far(bytes) } else { prefetch(bytes, ahead) }
+}
+
+/// Asks for the line that AMD's CPUs want to be asked for when they read `bytes` in a single stream.
+#[inline(always)]
+pub(super) fn prefetch_far(bytes: &[u8]) {
+    prefetch_to::<_MM_HINT_T1>(bytes, FAR_AHEAD);
 }
 
 /// Into the cache that `HINT` names: `_MM_HINT_T0` the nearest, `_MM_HINT_T1` the second-level one.

@@ -101,7 +101,7 @@ impl Lanes for Avx512Vnni {
 
         fn prefetch(x: &[u8], ahead: usize) { stream::prefetch(x, ahead) }
         fn is_amd() -> bool { stream::is_amd() }
-        fn prefetch_far(x: &[u8]) { stream::ask::<true>(x, 0) }
+        fn prefetch_far(x: &[u8]) { stream::prefetch_far(x) }
     }
 
     #[inline(always)]

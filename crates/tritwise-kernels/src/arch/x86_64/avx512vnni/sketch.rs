@@ -89,7 +89,7 @@ fn group_sums<const FAR: bool>(codes: &[Line; 4], high: &[i8; SKETCH_GROUP], low
     let mut by_16 = [_mm512_setzero_si512(); 2];
     for l in 0..4 {
         if FAR {
-            stream::ask::<FAR>(&codes[l].0, stream::AHEAD);
+            stream::prefetch_far(&codes[l].0);
         }
         let line = bytemuck::cast(codes[l].0);
         let (codes, codes_16) = (_mm512_and_si512(line, mask), _mm512_and_si512(line, mask_16));

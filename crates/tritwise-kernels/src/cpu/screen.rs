@@ -29,8 +29,8 @@ use super::sketch::Sketch;
 /// Rows that a thread screens at the least: 130 KB of the widest published head.
 const SCREEN_ROWS: usize = 96;
 
-/// Rows that a thread refines at a time.
-const REFINE_ROWS: usize = 512;
+/// Rows that a thread refines at a time: of so many some dozens are left, of which only the first few were not asked for in time.
+const REFINE_ROWS: usize = 2048;
 
 /// How many rows ahead of the one that is refined its codes are asked for: they lie apart, and the
 /// hardware cannot guess where.

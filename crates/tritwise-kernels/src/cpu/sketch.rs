@@ -169,6 +169,9 @@ impl Sketch {
     /// Asks for what [`survives`](Self::survives) will read of row `row`.
     pub(super) fn prefetch(&self, isa: &dyn Isa, row: usize) {
         isa.prefetch(self.fine_row(row).as_flattened());
+        for bounds in [&self.fine_residuals, &self.coarse_residuals, &self.coarse_norms, &self.scales] {
+            isa.prefetch(bytemuck::cast_slice(&bounds[row..][..1]));
+        }
     }
 
     fn fine_row(&self, row: usize) -> &[FineBlock] {

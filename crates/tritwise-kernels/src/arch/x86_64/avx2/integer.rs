@@ -103,8 +103,8 @@ const NARROW_LINES: usize = (i16::MAX as i32 / STEP_MAX / 4) as usize;
 /// registers hold sums.
 const TILE: usize = 4;
 
-/// Tokens from which on unpacking lines once is faster than once for each tile. Intel's gain from 16 on; Zen 3, in an
-/// earlier version, lost at 16 and gained at 60 (docs/speed.md).
+/// Tokens from which on unpacking lines once is faster than once for each tile. Intel's gain from 16 on; Zen 3
+/// loses at 16 and gains with more (docs/speed.md).
 const MANY: usize = 32;
 
 /// Lines that are unpacked together, to 10 KiB of the nearest cache.

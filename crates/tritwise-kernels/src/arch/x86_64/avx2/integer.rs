@@ -104,7 +104,7 @@ const NARROW_LINES: usize = (i16::MAX as i32 / STEP_MAX / 4) as usize;
 const TILE: usize = 4;
 
 /// Tokens from which on unpacking lines once is faster than once for each tile. Intel's gain from 16 on; Zen 3
-/// loses at 16 and gains with more (docs/speed.md).
+/// loses at 16 and gains in prompts of 512, which come in pieces of 64 (docs/speed.md).
 const MANY: usize = 32;
 
 /// Lines that are unpacked together, to 10 KiB of the nearest cache.

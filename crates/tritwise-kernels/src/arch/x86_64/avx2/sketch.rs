@@ -10,8 +10,12 @@ use crate::arch::{CoarsePanels, FineBlock, Line, PANEL_ROWS, Probe, SKETCH_GROUP
 impl SketchOps for Avx2 {
     fn screen(&self, panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f32]) {
         check_screen(panels, scales, probe, out);
+        if stream::is_amd() {
+            // SAFETY: `self` exists only where `detect` found these features.
+            return unsafe { screen::<true>(panels, scales, probe, out) };
+        }
         // SAFETY: `self` exists only where `detect` found these features.
-        unsafe { screen(panels, scales, probe, out) }
+        unsafe { screen::<false>(panels, scales, probe, out) }
     }
 
     fn refine(&self, row: &[FineBlock], probe: &Probe) -> i64 {
@@ -21,13 +25,13 @@ impl SketchOps for Avx2 {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn screen(panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f32]) {
+fn screen<const FAR: bool>(panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f32]) {
     let (scales, _) = scales.as_chunks::<PANEL_ROWS>();
     let (out, _) = out.as_chunks_mut::<PANEL_ROWS>();
     let unit = _mm256_set1_ps(probe.unit() * 0.5);
     for ((panel, scales), out) in panels.iter().zip(scales).zip(out) {
         let scales: [__m256; 2] = bytemuck::cast(*scales);
-        let sums = panel_sums(panel, probe);
+        let sums = panel_sums::<FAR>(panel, probe);
         *out = bytemuck::cast([
             _mm256_mul_ps(sums[0], _mm256_mul_ps(scales[0], unit)),
             _mm256_mul_ps(sums[1], _mm256_mul_ps(scales[1], unit)),
@@ -38,16 +42,18 @@ fn screen(panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f3
 /// The sums of one panel's rows, in units of their scales.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn panel_sums(panel: &[[Line; SKETCH_LINES]], probe: &Probe) -> [__m256; 2] {
+fn panel_sums<const FAR: bool>(panel: &[[Line; SKETCH_LINES]], probe: &Probe) -> [__m256; 2] {
     let (high, low, offsets) = probe.groups();
     let (high, low, offsets) = (high.as_chunks::<4>().0, low.as_chunks::<4>().0, offsets.as_chunks::<4>().0);
     let mut sums = [_mm256_setzero_ps(); 2];
     for (((block, high), low), offsets) in panel.iter().zip(high).zip(low).zip(offsets) {
-        block.iter().for_each(|line| stream::prefetch(&line.0, stream::AHEAD_ALONE));
+        // AMD's want to be asked for a line at a time, before each of them.
+        let together = if FAR { &block[..1] } else { &block[..] };
+        together.iter().for_each(|line| stream::ask::<FAR>(&line.0, stream::AHEAD_ALONE));
         let (codes, _) = block[1..].as_chunks::<4>();
         let (steps, _) = block[0].0.as_chunks::<8>();
         for g in 0..4 {
-            let s = group_sums(&codes[g], &high[g], &low[g]);
+            let s = group_sums::<FAR>(&codes[g], &high[g], &low[g]);
             for half in 0..2 {
                 let s = _mm256_sub_epi32(_mm256_slli_epi32::<1>(s[half]), _mm256_set1_epi32(offsets[g]));
                 let m = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(steps[2 * g + half])));
@@ -64,11 +70,14 @@ const _: () = assert!(8 * 2 * 15 * 128 <= i16::MAX as i32);
 /// `Σ coarse · (256·high + low)` over one group.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn group_sums(codes: &[Line; 4], high: &[i8; SKETCH_GROUP], low: &[i8; SKETCH_GROUP]) -> [__m256i; 2] {
+fn group_sums<const FAR: bool>(codes: &[Line; 4], high: &[i8; SKETCH_GROUP], low: &[i8; SKETCH_GROUP]) -> [__m256i; 2] {
     let (mask, ones) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi16(1));
     let (high, low): ([i32; 8], [i32; 8]) = (bytemuck::cast(*high), bytemuck::cast(*low));
     let mut narrow = [[_mm256_setzero_si256(); 2]; 2];
     for l in 0..4 {
+        if FAR {
+            stream::prefetch_far(&codes[l].0);
+        }
         let halves: [__m256i; 2] = bytemuck::cast(codes[l].0);
         for half in 0..2 {
             let first = _mm256_and_si256(halves[half], mask);

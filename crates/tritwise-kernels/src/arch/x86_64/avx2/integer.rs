@@ -104,11 +104,11 @@ const NARROW_LINES: usize = (i16::MAX as i32 / STEP_MAX / 4) as usize;
 const TILE: usize = 4;
 
 /// Tokens from which on unpacking lines once is faster than once for each tile. Intel's gain from 16 on; Zen 3
-/// loses at 16 and gains in prompts of 512, which come in pieces of 64 (docs/speed.md).
-const MANY: usize = 32;
+/// loses at 16 and gains at 24 (docs/speed.md).
+const MANY: usize = 24;
 
-/// Lines that are unpacked together, to 10 KiB of the nearest cache.
-const CHUNK: usize = 4 * NARROW_LINES;
+/// Lines that are unpacked together, to 20 KiB of the nearest cache.
+const CHUNK: usize = 8 * NARROW_LINES;
 
 /// Columns of a step, and steps of a line.
 const STEP_COLS: usize = 4;
@@ -120,12 +120,15 @@ type Codes = [__m256i; 2];
 #[target_feature(enable = "avx2")]
 fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
     let rows = panels.rows();
+    if x.tokens() >= MANY {
+        let mut unpacked = [[[_mm256_setzero_si256(); 2]; STEPS]; CHUNK];
+        for (i, panel) in panels.iter().enumerate() {
+            unpacked_once(panel, x, &mut unpacked, &mut out[i * ROWS..], rows);
+        }
+        return;
+    }
     for (i, panel) in panels.iter().enumerate() {
         let out = &mut out[i * ROWS..];
-        if x.tokens() >= MANY {
-            unpacked_once(panel, x, out, rows);
-            continue;
-        }
         for tile in x.tiles(TILE) {
             let out = &mut out[tile.start * rows..];
             tile_sums(panel, x, tile, out, rows);
@@ -135,20 +138,25 @@ fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
 
 /// [`gemm`] of one panel, some lines at a time for all tokens. In between, `out` holds the sums.
 #[target_feature(enable = "avx2")]
-fn unpacked_once(panel: &[Line], x: Activations<'_>, out: &mut [i32], rows: usize) {
-    let mut unpacked = [[_mm256_setzero_si256(); 2]; CHUNK * STEPS];
+fn unpacked_once(
+    panel: &[Line],
+    x: Activations<'_>,
+    unpacked: &mut [[Codes; STEPS]; CHUNK],
+    out: &mut [i32],
+    rows: usize,
+) {
     for (chunk, lines) in panel.chunks(CHUNK).enumerate() {
-        for (line, steps) in lines.iter().zip(unpacked.as_chunks_mut::<STEPS>().0) {
+        for (line, steps) in lines.iter().zip(&mut *unpacked) {
             stream::prefetch(&line.0, stream::AHEAD_ALONE);
             *steps = codes(line);
         }
-        let steps = &unpacked[..lines.len() * STEPS];
+        let lines = &unpacked[..lines.len()];
         let x = x.columns_from(chunk * CHUNK * COLS);
         for tile in x.tiles(TILE) {
             let out = &mut out[tile.start * rows..];
             match tile.len() {
-                3 => add::<3>(steps, x, tile.start, chunk > 0, out, rows),
-                TILE => add::<TILE>(steps, x, tile.start, chunk > 0, out, rows),
+                3 => add::<3>(lines, &runs_of(x, tile.start, lines.len()), chunk > 0, out, rows),
+                TILE => add::<TILE>(lines, &runs_of(x, tile.start, lines.len()), chunk > 0, out, rows),
                 _ => unreachable!("tiles of {MANY} tokens and more have 3 or {TILE}"),
             }
         }
@@ -170,12 +178,18 @@ fn codes(line: &Line) -> [Codes; STEPS] {
     codes
 }
 
-/// The products of some steps with a tile of tokens, added to `out` if something `is_held` there.
+/// The activations of `T` tokens from `first` that meet so many lines.
+fn runs_of<const T: usize>(x: Activations<'_>, first: usize, lines: usize) -> [&[Run]; T] {
+    std::array::from_fn(|t| x.row(first + t, lines * COLS).as_chunks().0)
+}
+
+/// The products of some unpacked lines with a tile of tokens, added to `out` if something `is_held` there.
+///
+/// A function of its own, or the compiler works out where the tokens lie in each turn of the loop. Runs have a length that
+/// it knows, and so has what is left of them, line by line: a loop without a length takes a tenth more instructions.
 #[target_feature(enable = "avx2")]
-#[inline]
-fn add<const T: usize>(steps: &[Codes], x: Activations<'_>, first: usize, is_held: bool, out: &mut [i32], rows: usize) {
-    let x: [&[i8]; T] = std::array::from_fn(|t| x.row(first + t, steps.len() * STEP_COLS));
-    let ones = _mm256_set1_epi16(1);
+#[inline(never)]
+fn add<const T: usize>(lines: &[[Codes; STEPS]], x: &[&[Run]; T], is_held: bool, out: &mut [i32], rows: usize) {
     let mut wide = [[_mm256_setzero_si256(); 2]; T];
     if is_held {
         for t in 0..T {
@@ -183,27 +197,47 @@ fn add<const T: usize>(steps: &[Codes], x: Activations<'_>, first: usize, is_hel
             wide[t] = [bytemuck::cast(held[0]), bytemuck::cast(held[1])];
         }
     }
-    for (run, steps) in steps.chunks(NARROW_LINES * STEPS).enumerate() {
-        let mut words: [&[[i8; STEP_COLS]]; T] = [&[]; T];
-        for t in 0..T {
-            words[t] = &x[t].as_chunks().0[run * NARROW_LINES * STEPS..][..steps.len()];
-        }
-        let mut narrow = [[_mm256_setzero_si256(); 2]; T];
-        for (i, codes) in steps.iter().enumerate() {
+    let (runs, rest) = lines.as_chunks::<NARROW_LINES>();
+    for (i, run) in runs.iter().enumerate() {
+        add_run(run, x, i * NARROW_LINES, &mut wide);
+    }
+    for (i, line) in rest.iter().enumerate() {
+        add_run(std::array::from_ref(line), x, runs.len() * NARROW_LINES + i, &mut wide);
+    }
+    for t in 0..T {
+        let sums: [i32; ROWS] = bytemuck::cast(wide[t]);
+        out[t * rows..][..ROWS].copy_from_slice(&sums);
+    }
+}
+
+/// [`add`] of lines whose sums fit 16 bits, and which meet the activations of each token from line `first` on.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn add_run<const T: usize, const L: usize>(
+    lines: &[[Codes; STEPS]; L],
+    x: &[&[Run]; T],
+    first: usize,
+    wide: &mut [[__m256i; 2]; T],
+) {
+    const { assert!(L <= NARROW_LINES, "sums that fit 16 bits") };
+    let mut words = [&[] as &[[[i8; STEP_COLS]; STEPS]]; T];
+    for t in 0..T {
+        words[t] = bytemuck::cast_slice(&x[t][first..][..L]);
+    }
+    let mut narrow = [[_mm256_setzero_si256(); 2]; T];
+    for (i, line) in lines.iter().enumerate() {
+        for (step, codes) in line.iter().enumerate() {
             for t in 0..T {
-                let word = _mm256_set1_epi32(bytemuck::cast(words[t][i]));
+                let word = _mm256_set1_epi32(bytemuck::cast(words[t][i][step]));
                 for half in 0..2 {
                     narrow[t][half] = _mm256_add_epi16(narrow[t][half], _mm256_maddubs_epi16(codes[half], word));
                 }
             }
         }
-        for (wide, narrow) in wide.as_flattened_mut().iter_mut().zip(narrow.as_flattened()) {
-            *wide = _mm256_add_epi32(*wide, _mm256_madd_epi16(*narrow, ones));
-        }
     }
-    for t in 0..T {
-        let sums: [i32; ROWS] = bytemuck::cast(wide[t]);
-        out[t * rows..][..ROWS].copy_from_slice(&sums);
+    let ones = _mm256_set1_epi16(1);
+    for (wide, narrow) in wide.as_flattened_mut().iter_mut().zip(narrow.as_flattened()) {
+        *wide = _mm256_add_epi32(*wide, _mm256_madd_epi16(*narrow, ones));
     }
 }
 
@@ -306,7 +340,8 @@ mod tests {
                 let first = tile.start;
                 tile_sums(&panel, x, tile, &mut tiles[first * rows..], rows);
             }
-            unpacked_once(&panel, x, &mut once, rows);
+            let mut unpacked = [[[_mm256_setzero_si256(); 2]; STEPS]; CHUNK];
+            unpacked_once(&panel, x, &mut unpacked, &mut once, rows);
             assert_eq!(once, tiles, "{tokens} tokens, {lines} lines");
             if extreme {
                 assert_eq!(once[0], 3 * -128 * cols as i32);

@@ -10,12 +10,9 @@ use crate::arch::{CoarsePanels, FineBlock, Line, PANEL_ROWS, Probe, SKETCH_GROUP
 impl SketchOps for Avx2 {
     fn screen(&self, panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f32]) {
         check_screen(panels, scales, probe, out);
-        if stream::is_amd() {
-            // SAFETY: `self` exists only where `detect` found these features.
-            return unsafe { screen::<true>(panels, scales, probe, out) };
-        }
+        let screen = if stream::is_amd() { screen::<true> } else { screen::<false> };
         // SAFETY: `self` exists only where `detect` found these features.
-        unsafe { screen::<false>(panels, scales, probe, out) }
+        unsafe { screen(panels, scales, probe, out) }
     }
 
     fn refine(&self, row: &[FineBlock], probe: &Probe) -> i64 {

@@ -155,8 +155,8 @@ fn unpacked_once(
         for tile in x.tiles(TILE) {
             let out = &mut out[tile.start * rows..];
             match tile.len() {
-                3 => add::<3>(lines, &runs_of(x, tile.start, lines.len()), chunk > 0, out, rows),
-                TILE => add::<TILE>(lines, &runs_of(x, tile.start, lines.len()), chunk > 0, out, rows),
+                3 => add::<3>(lines, &activations_of(x, tile.start, lines.len()), chunk > 0, out, rows),
+                TILE => add::<TILE>(lines, &activations_of(x, tile.start, lines.len()), chunk > 0, out, rows),
                 _ => unreachable!("tiles of {MANY} tokens and more have 3 or {TILE}"),
             }
         }
@@ -179,14 +179,14 @@ fn codes(line: &Line) -> [Codes; STEPS] {
 }
 
 /// The activations of `T` tokens from `first` that meet so many lines.
-fn runs_of<const T: usize>(x: Activations<'_>, first: usize, lines: usize) -> [&[Run]; T] {
+fn activations_of<const T: usize>(x: Activations<'_>, first: usize, lines: usize) -> [&[Run]; T] {
     std::array::from_fn(|t| x.row(first + t, lines * COLS).as_chunks().0)
 }
 
 /// The products of some unpacked lines with a tile of tokens, added to `out` if something `is_held` there.
 ///
-/// A function of its own, or the compiler works out where the tokens lie in each turn of the loop. Runs have a length that
-/// it knows, and so has what is left of them, line by line: without, the loop alone is a tenth slower on Zen 3.
+/// A function of its own, or the compiler works out where the tokens lie in each turn of the loop. Lines come in
+/// tens and then one by one, numbers that it knows: without, the loop alone is a tenth slower on Zen 3.
 #[target_feature(enable = "avx2")]
 #[inline(never)]
 fn add<const T: usize>(lines: &[[Codes; STEPS]], x: &[&[Run]; T], is_held: bool, out: &mut [i32], rows: usize) {
@@ -197,12 +197,12 @@ fn add<const T: usize>(lines: &[[Codes; STEPS]], x: &[&[Run]; T], is_held: bool,
             wide[t] = [bytemuck::cast(held[0]), bytemuck::cast(held[1])];
         }
     }
-    let (runs, rest) = lines.as_chunks::<NARROW_LINES>();
-    for (i, run) in runs.iter().enumerate() {
-        add_run(run, x, i * NARROW_LINES, &mut wide);
+    let (whole, rest) = lines.as_chunks::<NARROW_LINES>();
+    for (i, lines) in whole.iter().enumerate() {
+        add_narrow(lines, x, i * NARROW_LINES, &mut wide);
     }
     for (i, line) in rest.iter().enumerate() {
-        add_run(std::array::from_ref(line), x, runs.len() * NARROW_LINES + i, &mut wide);
+        add_narrow(std::array::from_ref(line), x, whole.len() * NARROW_LINES + i, &mut wide);
     }
     for t in 0..T {
         let sums: [i32; ROWS] = bytemuck::cast(wide[t]);
@@ -213,7 +213,7 @@ fn add<const T: usize>(lines: &[[Codes; STEPS]], x: &[&[Run]; T], is_held: bool,
 /// [`add`] of lines whose sums fit 16 bits, and which meet the activations of each token from line `first` on.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn add_run<const T: usize, const L: usize>(
+fn add_narrow<const T: usize, const L: usize>(
     lines: &[[Codes; STEPS]; L],
     x: &[&[Run]; T],
     first: usize,

@@ -30,13 +30,17 @@ impl IntegerOps for Avx2 {
 
     fn gemv(&self, panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
         assert_eq!(x.len(), panels.cols(), "one activation per column");
-        if !self.vnni || panels.layout() == Layout::Rows {
+        if panels.layout() == Layout::Rows {
             return self.gemm(panels, Activations::new(x, x.len(), 1), out);
         }
         assert_eq!(panels.layout(), Layout::TwoBit, "a layout with kernels");
         assert_eq!(out.len(), panels.rows(), "one sum per row");
-        // SAFETY: `vnni` tells that `detect_vnni` found these features.
-        unsafe { vnni::gemv(panels, x, out) }
+        if self.vnni {
+            // SAFETY: `vnni` tells that `detect_vnni` found these features.
+            return unsafe { vnni::gemv(panels, x, out) };
+        }
+        // SAFETY: `self` exists only where `detect` found these features.
+        unsafe { gemv(panels, x, out) }
     }
 
     fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
@@ -116,6 +120,28 @@ const STEPS: usize = COLS / STEP_COLS;
 
 /// The codes of a step: bytes of eight rows each.
 type Codes = [__m256i; 2];
+
+/// Streams in which one token's weights are read: on Zen 3 two, four and one take longer (docs/speed.md).
+const STREAMS: usize = 3;
+
+/// Each stream is a run of neighbouring panels, a third of all, and so breaks off nowhere before its end. Panels that are
+/// left over are read one by one.
+#[target_feature(enable = "avx2")]
+fn gemv(panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
+    let (x, _) = x.as_chunks();
+    let (out, _) = out.as_chunks_mut::<ROWS>();
+    let panel = |place: usize| &panels.lines()[place * x.len()..][..x.len()];
+    let run = panels.len() / STREAMS;
+    for i in 0..run {
+        let places: [usize; STREAMS] = std::array::from_fn(|stream| stream * run + i);
+        for (place, [sums]) in places.into_iter().zip(sums(places.map(panel), [x])) {
+            out[place] = sums;
+        }
+    }
+    for (out, place) in out.iter_mut().zip(0..).skip(STREAMS * run) {
+        [[*out]] = sums([panel(place)], [x]);
+    }
+}
 
 #[target_feature(enable = "avx2")]
 fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
@@ -259,52 +285,61 @@ fn group_sums(panel: &[Line], lines: usize, x: Activations<'_>, out: &mut [i32])
 #[target_feature(enable = "avx2")]
 fn tile_sums(panel: &[Line], x: Activations<'_>, tile: Range<usize>, out: &mut [i32], rows: usize) {
     match tile.len() {
-        1 => sums::<1>(panel, x, tile.start, out, rows),
-        2 => sums::<2>(panel, x, tile.start, out, rows),
-        3 => sums::<3>(panel, x, tile.start, out, rows),
-        TILE => sums::<TILE>(panel, x, tile.start, out, rows),
+        1 => tile_of::<1>(panel, x, tile.start, out, rows),
+        2 => tile_of::<2>(panel, x, tile.start, out, rows),
+        3 => tile_of::<3>(panel, x, tile.start, out, rows),
+        TILE => tile_of::<TILE>(panel, x, tile.start, out, rows),
         _ => unreachable!("a tile has 1 to {TILE} tokens"),
     }
 }
 
 /// [`tile_sums`] for `T` tokens from `first`.
 #[target_feature(enable = "avx2")]
-fn sums<const T: usize>(panel: &[Line], x: Activations<'_>, first: usize, out: &mut [i32], rows: usize) {
-    let x: [&[Run]; T] = std::array::from_fn(|t| x.row(first + t, panel.len() * COLS).as_chunks::<COLS>().0);
-    let mask = _mm256_set1_epi8(3);
-    let ones = _mm256_set1_epi16(1);
-    let mut wide = [[_mm256_setzero_si256(); 2]; T];
-    for start in (0..panel.len()).step_by(NARROW_LINES) {
-        let end = panel.len().min(start + NARROW_LINES);
-        let mut narrow = [[_mm256_setzero_si256(); 2]; T];
-        for i in start..end {
-            stream::prefetch(&panel[i].0, stream::AHEAD_ALONE);
-            let halves: [__m256i; 2] = bytemuck::cast(panel[i].0);
-            for f in 0..4 {
-                let shift = _mm256_set1_epi32(2 * f as i32);
-                // Bits that come in from the byte above fall to the mask.
-                let codes = [
-                    _mm256_and_si256(_mm256_srlv_epi32(halves[0], shift), mask),
-                    _mm256_and_si256(_mm256_srlv_epi32(halves[1], shift), mask),
-                ];
-                for t in 0..T {
-                    let words: [i32; 4] = bytemuck::cast(x[t][i]);
-                    let word = _mm256_set1_epi32(words[f]);
-                    for half in 0..2 {
-                        let step = _mm256_maddubs_epi16(codes[half], word);
-                        narrow[t][half] = _mm256_add_epi16(narrow[t][half], step);
+fn tile_of<const T: usize>(panel: &[Line], x: Activations<'_>, first: usize, out: &mut [i32], rows: usize) {
+    let [tile] = sums([panel], activations_of::<T>(x, first, panel.len()));
+    for (t, sums) in tile.into_iter().enumerate() {
+        out[t * rows..][..ROWS].copy_from_slice(&sums);
+    }
+}
+
+/// The sums of the rows of `P` panels for `T` tokens.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn sums<const P: usize, const T: usize>(panels: [&[Line]; P], x: [&[Run]; T]) -> [[[i32; ROWS]; T]; P] {
+    let ahead = if P > 1 { stream::AHEAD } else { stream::AHEAD_ALONE };
+    let (lines, mask, ones) = (panels[0].len(), _mm256_set1_epi8(3), _mm256_set1_epi16(1));
+    let mut wide = [[[_mm256_setzero_si256(); 2]; T]; P];
+    for start in (0..lines).step_by(NARROW_LINES) {
+        let mut narrow = [[[_mm256_setzero_si256(); 2]; T]; P];
+        for i in start..lines.min(start + NARROW_LINES) {
+            for p in 0..P {
+                stream::prefetch(&panels[p][i].0, ahead);
+                let halves: [__m256i; 2] = bytemuck::cast(panels[p][i].0);
+                for f in 0..4 {
+                    let shift = _mm256_set1_epi32(2 * f as i32);
+                    // Bits that come in from the byte above fall to the mask. Written out, since a closure over the halves
+                    // makes the compiler keep the sums in memory.
+                    let codes = [
+                        _mm256_and_si256(_mm256_srlv_epi32(halves[0], shift), mask),
+                        _mm256_and_si256(_mm256_srlv_epi32(halves[1], shift), mask),
+                    ];
+                    for t in 0..T {
+                        let words: [i32; 4] = bytemuck::cast(x[t][i]);
+                        let word = _mm256_set1_epi32(words[f]);
+                        for half in 0..2 {
+                            let step = _mm256_maddubs_epi16(codes[half], word);
+                            narrow[p][t][half] = _mm256_add_epi16(narrow[p][t][half], step);
+                        }
                     }
                 }
             }
         }
-        for (wide, narrow) in wide.as_flattened_mut().iter_mut().zip(narrow.as_flattened()) {
+        let wide = wide.as_flattened_mut().as_flattened_mut();
+        for (wide, narrow) in wide.iter_mut().zip(narrow.as_flattened().as_flattened()) {
             *wide = _mm256_add_epi32(*wide, _mm256_madd_epi16(*narrow, ones));
         }
     }
-    for (t, wide) in wide.into_iter().enumerate() {
-        let sums: [i32; ROWS] = bytemuck::cast(wide);
-        out[t * rows..][..ROWS].copy_from_slice(&sums);
-    }
+    wide.map(|panel| panel.map(bytemuck::cast))
 }
 
 #[cfg(test)]

@@ -35,11 +35,9 @@ impl IntegerOps for Avx2 {
         }
         assert_eq!(panels.layout(), Layout::TwoBit, "a layout with kernels");
         assert_eq!(out.len(), panels.rows(), "one sum per row");
-        if self.vnni {
-            // SAFETY: `vnni` tells that `detect_vnni` found these features.
-            return unsafe { vnni::gemv(panels, x, out) };
-        }
-        // SAFETY: `self` exists only where `detect` found these features.
+        let gemv = if self.vnni { vnni::gemv } else { gemv };
+        // SAFETY: `self` exists only where `detect` found the features of the one, and `vnni` tells that `detect_vnni` found
+        // those of the other.
         unsafe { gemv(panels, x, out) }
     }
 

@@ -122,21 +122,21 @@ type Codes = [__m256i; 2];
 /// Streams in which one token's weights are read: on Zen 3 two, four and one take longer (docs/speed.md).
 const STREAMS: usize = 3;
 
-/// Each stream is a run of neighbouring panels, a third of all, and so breaks off nowhere before its end. Panels that are
-/// left over are read one by one.
+/// The sums for one token. Each stream is a run of neighbouring panels, a third of all, and so breaks off nowhere before its
+/// end. Panels that are left over are read one by one.
 #[target_feature(enable = "avx2")]
 fn gemv(panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
     let (x, _) = x.as_chunks();
     let (out, _) = out.as_chunks_mut::<ROWS>();
     let panel = |place: usize| &panels.lines()[place * x.len()..][..x.len()];
-    let run = panels.len() / STREAMS;
-    for i in 0..run {
-        let places: [usize; STREAMS] = std::array::from_fn(|stream| stream * run + i);
+    let length = panels.len() / STREAMS;
+    for i in 0..length {
+        let places: [usize; STREAMS] = std::array::from_fn(|stream| stream * length + i);
         for (place, [sums]) in places.into_iter().zip(sums(places.map(panel), [x])) {
             out[place] = sums;
         }
     }
-    for (out, place) in out.iter_mut().zip(0..).skip(STREAMS * run) {
+    for (out, place) in out.iter_mut().zip(0..).skip(STREAMS * length) {
         [[*out]] = sums([panel(place)], [x]);
     }
 }

@@ -7,7 +7,8 @@
 //! then widened: `vpmaddwd` by one adds the two sums of a row and makes them 32
 //! bits wide.
 //!
-//! For many tokens some lines are unpacked first, to steps of four columns, so that
+//! For one token, whose time is the memory's, three panels that lie apart are read side
+//! by side. For many tokens some lines are unpacked first, to steps of four columns, so that
 //! the loop over a tile of tokens does nothing but load and multiply.
 
 use std::arch::x86_64::*;

@@ -251,6 +251,13 @@ impl<'a> CoarsePanels<'a> {
         self.lines.chunks(len * self.lines_per_panel).map(|panels| panels.as_chunks().0)
     }
 
+    /// The blocks of the panel at `place`.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    pub(in crate::arch) fn panel(&self, place: usize) -> &'a [[Line; SKETCH_LINES]] {
+        self.lines[place * self.lines_per_panel..][..self.lines_per_panel].as_chunks().0
+    }
+
     /// The panels, each as its blocks.
     pub(in crate::arch) fn iter(&self) -> impl Iterator<Item = &'a [[Line; SKETCH_LINES]]> {
         self.lines.chunks_exact(self.lines_per_panel).map(|panel| panel.as_chunks().0)

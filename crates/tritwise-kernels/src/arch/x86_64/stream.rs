@@ -5,8 +5,8 @@
 //! streams, each asked for 2 KiB before it is needed, come as fast as they can be read at all. AMD's Zen 4 reads
 //! further ahead, and a single stream is faster than several; but a loop that has something to do with each line still waits
 //! for memory, a sixth of its time or more on a server of theirs, unless lines are asked for 8 KiB ahead, into the second-level
-//! cache and not the nearest. Zen 3, which has AVX2 and no more, reads the weights of one token faster in three streams, asked for
-//! 2 KiB ahead; but the head's sketch in one, as Zen 4. docs/speed.md has the measurements.
+//! cache and not the nearest. Zen 3, which has AVX2 and no more, reads the weights of one token faster in three streams and the
+//! head's sketch in two, asked for 2 KiB ahead. docs/speed.md has the measurements.
 
 use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 use std::ops::Range;

@@ -10,7 +10,6 @@ use crate::arch::{CoarsePanels, FineBlock, Line, PANEL_ROWS, Probe, SKETCH_GROUP
 impl SketchOps for Avx2 {
     fn screen(&self, panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f32]) {
         check_screen(panels, scales, probe, out);
-        let screen = if stream::is_amd() { screen::<true> } else { screen::<false> };
         // SAFETY: `self` exists only where `detect` found these features.
         unsafe { screen(panels, scales, probe, out) }
     }
@@ -21,60 +20,92 @@ impl SketchOps for Avx2 {
     }
 }
 
+/// Streams in which coarse codes are read: on Zen 3 one takes longer, and so do three (docs/speed.md).
+const STREAMS: usize = 2;
+
+/// Each stream is a run of neighbouring panels. A panel that is left over is read alone.
 #[target_feature(enable = "avx2,fma")]
-fn screen<const FAR: bool>(panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f32]) {
+fn screen(panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f32]) {
     let (scales, _) = scales.as_chunks::<PANEL_ROWS>();
     let (out, _) = out.as_chunks_mut::<PANEL_ROWS>();
-    let unit = _mm256_set1_ps(probe.unit() * 0.5);
-    for ((panel, scales), out) in panels.iter().zip(scales).zip(out) {
-        let scales: [__m256; 2] = bytemuck::cast(*scales);
-        let sums = panel_sums::<FAR>(panel, probe);
-        *out = bytemuck::cast([
-            _mm256_mul_ps(sums[0], _mm256_mul_ps(scales[0], unit)),
-            _mm256_mul_ps(sums[1], _mm256_mul_ps(scales[1], unit)),
-        ]);
+    let length = panels.len() / STREAMS;
+    for i in 0..length {
+        let places: [usize; STREAMS] = std::array::from_fn(|stream| stream * length + i);
+        for (place, sums) in places.into_iter().zip(panel_sums(places.map(|place| panels.panel(place)), probe)) {
+            out[place] = scaled(sums, &scales[place], probe);
+        }
+    }
+    for place in STREAMS * length..panels.len() {
+        let [sums] = panel_sums([panels.panel(place)], probe);
+        out[place] = scaled(sums, &scales[place], probe);
     }
 }
 
-/// The sums of one panel's rows, in units of their scales.
+/// A panel's sums, in units of their scales, times these.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn panel_sums<const FAR: bool>(panel: &[[Line; SKETCH_LINES]], probe: &Probe) -> [__m256; 2] {
+fn scaled(sums: [__m256; 2], scales: &[f32; PANEL_ROWS], probe: &Probe) -> [f32; PANEL_ROWS] {
+    let unit = _mm256_set1_ps(probe.unit() * 0.5);
+    let scales: [__m256; 2] = bytemuck::cast(*scales);
+    bytemuck::cast([
+        _mm256_mul_ps(sums[0], _mm256_mul_ps(scales[0], unit)),
+        _mm256_mul_ps(sums[1], _mm256_mul_ps(scales[1], unit)),
+    ])
+}
+
+/// The sums of the rows of `P` panels, a block of each in turn: there are too few registers for taking a line of each.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn panel_sums<const P: usize>(panels: [&[[Line; SKETCH_LINES]]; P], probe: &Probe) -> [[__m256; 2]; P] {
     let (high, low, offsets) = probe.groups();
     let (high, low, offsets) = (high.as_chunks::<4>().0, low.as_chunks::<4>().0, offsets.as_chunks::<4>().0);
-    let mut sums = [_mm256_setzero_ps(); 2];
-    for (((block, high), low), offsets) in panel.iter().zip(high).zip(low).zip(offsets) {
-        // AMD's want to be asked for a line at a time, before each of them.
-        let together = if FAR { &block[..1] } else { &block[..] };
-        together.iter().for_each(|line| stream::ask::<FAR>(&line.0, stream::AHEAD_ALONE));
-        let (codes, _) = block[1..].as_chunks::<4>();
-        let (steps, _) = block[0].0.as_chunks::<8>();
-        for g in 0..4 {
-            let s = group_sums::<FAR>(&codes[g], &high[g], &low[g]);
-            for half in 0..2 {
-                let s = _mm256_sub_epi32(_mm256_slli_epi32::<1>(s[half]), _mm256_set1_epi32(offsets[g]));
-                let m = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(steps[2 * g + half])));
-                sums[half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(m), _mm256_cvtepi32_ps(s), sums[half]);
-            }
+    let mut sums = [[_mm256_setzero_ps(); 2]; P];
+    for (b, ((high, low), offsets)) in high.iter().zip(low).zip(offsets).enumerate() {
+        for p in 0..P {
+            add_block(&panels[p][b], high, low, offsets, &mut sums[p]);
         }
     }
     sums
 }
 
+/// Adds a block's four groups to `sums`: the integers of all first, so that they and the sums do not want registers at the
+/// same time.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+fn add_block(
+    [steps, codes @ ..]: &[Line; SKETCH_LINES],
+    high: &[[i8; SKETCH_GROUP]; 4],
+    low: &[[i8; SKETCH_GROUP]; 4],
+    offsets: &[i32; 4],
+    sums: &mut [__m256; 2],
+) {
+    stream::prefetch(&steps.0, stream::AHEAD);
+    let (steps, codes) = (steps.0.as_chunks::<8>().0, codes.as_chunks::<4>().0);
+    let mut integers = [[_mm256_setzero_si256(); 2]; 4];
+    for g in 0..4 {
+        integers[g] = group_sums(&codes[g], &high[g], &low[g]);
+    }
+    for g in 0..4 {
+        for half in 0..2 {
+            let s = _mm256_sub_epi32(integers[g][half], _mm256_set1_epi32(offsets[g]));
+            let m = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(steps[2 * g + half])));
+            sums[half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(m), _mm256_cvtepi32_ps(s), sums[half]);
+        }
+    }
+}
+
 /// The most that `vpmaddubsw` gives over a group: eight steps of two products of code 15 with -128.
 const _: () = assert!(8 * 2 * 15 * 128 <= i16::MAX as i32);
 
-/// `Σ coarse · (256·high + low)` over one group.
+/// Twice `Σ coarse · (256·high + low)` over one group.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
-fn group_sums<const FAR: bool>(codes: &[Line; 4], high: &[i8; SKETCH_GROUP], low: &[i8; SKETCH_GROUP]) -> [__m256i; 2] {
-    let (mask, ones) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi16(1));
+fn group_sums(codes: &[Line; 4], high: &[i8; SKETCH_GROUP], low: &[i8; SKETCH_GROUP]) -> [__m256i; 2] {
+    let mask = _mm256_set1_epi8(0x0f);
     let (high, low): ([i32; 8], [i32; 8]) = (bytemuck::cast(*high), bytemuck::cast(*low));
     let mut narrow = [[_mm256_setzero_si256(); 2]; 2];
     for l in 0..4 {
-        if FAR {
-            stream::prefetch_far(&codes[l].0);
-        }
+        stream::prefetch(&codes[l].0, stream::AHEAD);
         let halves: [__m256i; 2] = bytemuck::cast(codes[l].0);
         for half in 0..2 {
             let first = _mm256_and_si256(halves[half], mask);
@@ -88,8 +119,9 @@ fn group_sums<const FAR: bool>(codes: &[Line; 4], high: &[i8; SKETCH_GROUP], low
     }
     let mut sums = [_mm256_setzero_si256(); 2];
     for half in 0..2 {
-        let [high, low] = [_mm256_madd_epi16(narrow[0][half], ones), _mm256_madd_epi16(narrow[1][half], ones)];
-        sums[half] = _mm256_add_epi32(_mm256_slli_epi32::<8>(high), low);
+        let high = _mm256_madd_epi16(narrow[0][half], _mm256_set1_epi16(2 * 256));
+        let low = _mm256_madd_epi16(narrow[1][half], _mm256_set1_epi16(2));
+        sums[half] = _mm256_add_epi32(high, low);
     }
     sums
 }

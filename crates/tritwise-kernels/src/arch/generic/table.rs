@@ -352,7 +352,9 @@ fn project_tile<L: Lanes, E: Encoding, const R: usize, const T: usize>(
             }
         }
         for r in 0..R {
-            isa.prefetch(E::bytes(&rows[r][b]), R * table.row_bytes);
+            for line in E::bytes(&rows[r][b]).chunks(64) {
+                isa.prefetch(line, R * table.row_bytes);
+            }
         }
     }
     if !rests[0].is_empty() {

@@ -352,6 +352,7 @@ fn project_tile<L: Lanes, E: Encoding, const R: usize, const T: usize>(
             }
         }
         for r in 0..R {
+            // A block may be more than one line: 210 bytes in Q6_K.
             for line in E::bytes(&rows[r][b]).chunks(64) {
                 isa.prefetch(line, R * table.row_bytes);
             }

@@ -53,7 +53,8 @@ fn scaled(sums: [__m256; 2], scales: &[f32; PANEL_ROWS], probe: &Probe) -> [f32;
     ])
 }
 
-/// The sums of the rows of `P` panels, a block of each in turn: there are too few registers for taking a line of each.
+/// The sums of the rows of `P` panels, a block of each in turn: with a line of each, sums of 16 bits would be twice as many, by
+/// counting more than there are registers for.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 fn panel_sums<const P: usize>(panels: [&[[Line; SKETCH_LINES]]; P], probe: &Probe) -> [[__m256; 2]; P] {

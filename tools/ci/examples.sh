@@ -9,7 +9,7 @@ generate() { "$bin/generate" --prompt "Once upon a time there was a king" -n 48 
 generate >"$out/reference" 2>"$out/figures"
 cat "$out/reference"
 cat "$out/figures"
-for isa in scalar x86_64-sse41 x86_64-avx2 x86_64-avxvnni x86_64-avx512vnni x86_64-amx aarch64-neon aarch64-dotprod aarch64-i8mm; do
+for isa in scalar x86_64-sse41 x86_64-avx2 x86_64-avxvnni x86_64-avx512 x86_64-avx512vnni x86_64-amx aarch64-neon aarch64-dotprod aarch64-i8mm; do
     for threads in 1 2; do
         if generate --isa "$isa" --threads "$threads" >"$out/text" 2>"$out/err"; then
             cmp "$out/reference" "$out/text"

@@ -52,9 +52,10 @@ pub fn available() -> Vec<&'static dyn Isa> {
     let mut all: Vec<&'static dyn Isa> = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
-        all.extend(x86_64::Avx512Vnni::detect_amx().map(|isa| isa as &dyn Isa));
-        all.extend(x86_64::Avx512Vnni::detect().map(|isa| isa as &dyn Isa));
+        all.extend(x86_64::Avx512::detect_amx().map(|isa| isa as &dyn Isa));
+        all.extend(x86_64::Avx512::<true>::detect().map(|isa| isa as &dyn Isa));
         all.extend(x86_64::Avx2::detect_vnni().map(|isa| isa as &dyn Isa));
+        all.extend(x86_64::Avx512::<false>::detect().map(|isa| isa as &dyn Isa));
         all.extend(x86_64::Avx2::detect().map(|isa| isa as &dyn Isa));
         all.extend(x86_64::Sse41::detect().map(|isa| isa as &dyn Isa));
     }

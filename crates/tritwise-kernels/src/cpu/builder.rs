@@ -129,7 +129,7 @@ impl CpuBuilder {
         self
     }
 
-    /// Forces an instruction set by its name: `scalar`, `x86_64-avx2`, `x86_64-avx512vnni`, `x86_64-amx`.
+    /// Forces an instruction set by its name: `scalar`, `x86_64-avx2`, `x86_64-avx512`, `x86_64-avx512vnni`, `x86_64-amx`.
     #[must_use]
     pub fn isa(mut self, name: impl Into<String>) -> Self {
         self.isa = Some(name.into());

@@ -84,7 +84,7 @@ fn largest<L: Lanes>(isa: L, x: L::F32) -> f32 {
 /// instantiating each algorithm inside a function that enables its features.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", all(target_arch = "wasm32", target_feature = "simd128")))]
 macro_rules! float_ops {
-    ($isa:ident, $features:literal) => {
+    ($isa:ty, $features:literal) => {
         impl $crate::arch::FloatOps for $isa {
             $crate::arch::generic::float_ops! { @each $isa, $features,
                 fn exp(x: &mut [f32]) = exp::exp_row;
@@ -135,7 +135,7 @@ macro_rules! float_ops {
             }
         }
     };
-    (@each $isa:ident, $features:literal,
+    (@each $isa:ty, $features:literal,
         $(fn $name:ident($($arg:ident: $ty:ty),*) $(-> $ret:ty)? = $module:ident::$algorithm:ident;)*
     ) => {$(
         fn $name(&self, $($arg: $ty),*) $(-> $ret)? {

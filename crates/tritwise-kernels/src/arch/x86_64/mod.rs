@@ -1,13 +1,13 @@
 //! Instruction sets of x86-64.
 
 mod avx2;
-mod avx512vnni;
+mod avx512;
 mod rows;
 mod sse41;
 mod stream;
 
 pub(super) use avx2::Avx2;
-pub(super) use avx512vnni::Avx512Vnni;
+pub(super) use avx512::Avx512;
 pub(super) use sse41::Sse41;
 
 /// The least `n` for which `x · 2ⁿ` cannot be subnormal, with `x` in ½..2.

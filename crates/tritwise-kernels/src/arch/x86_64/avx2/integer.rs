@@ -61,11 +61,8 @@ impl IntegerOps for Avx2 {
         if panel.layout() != Layout::TwoBit {
             return group_by_group(self, panel, lines, x, out);
         }
-        assert_eq!(panel.len(), 1, "one panel");
-        let groups = panel.lines().len().div_ceil(lines);
-        assert_eq!(out.len(), groups * x.tokens() * ROWS, "one sum per group, token and row");
         // SAFETY: `self` exists only where `detect` found these features.
-        unsafe { group_sums(panel.lines(), lines, x, out) }
+        unsafe { group_sums(panel, lines, x, out) }
     }
 
     fn peak_macs(&self, rounds: usize) -> u64 {
@@ -126,7 +123,7 @@ const STREAMS: usize = 3;
 /// The sums for one token. Each stream is a run of neighbouring panels, a third of all, and so breaks off nowhere before its
 /// end. Panels that are left over are read one by one.
 #[target_feature(enable = "avx2")]
-fn gemv(panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
+pub(in crate::arch::x86_64) fn gemv(panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
     let (x, _) = x.as_chunks();
     let (out, _) = out.as_chunks_mut::<ROWS>();
     let panel = |place: usize| &panels.lines()[place * x.len()..][..x.len()];
@@ -143,7 +140,7 @@ fn gemv(panels: Panels<'_>, x: &[i8], out: &mut [i32]) {
 }
 
 #[target_feature(enable = "avx2")]
-fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
+pub(in crate::arch::x86_64) fn gemm(panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
     let rows = panels.rows();
     if x.tokens() >= MANY {
         let mut unpacked = [[[_mm256_setzero_si256(); 2]; STEPS]; CHUNK];
@@ -268,9 +265,11 @@ fn add_narrow<const T: usize, const L: usize>(
 
 /// The sums of every `lines` lines of a panel. A call for each of so short runs would cost as much as they do.
 #[target_feature(enable = "avx2")]
-fn group_sums(panel: &[Line], lines: usize, x: Activations<'_>, out: &mut [i32]) {
+pub(in crate::arch::x86_64) fn group_sums(panel: Panels<'_>, lines: usize, x: Activations<'_>, out: &mut [i32]) {
     let tokens = x.tokens();
-    for (group, lines_of_group) in panel.chunks(lines).enumerate() {
+    assert_eq!(panel.len(), 1, "one panel");
+    assert_eq!(out.len(), panel.lines().len().div_ceil(lines) * tokens * ROWS, "one sum per group, token and row");
+    for (group, lines_of_group) in panel.lines().chunks(lines).enumerate() {
         let x = x.columns_from(group * lines * COLS);
         for tile in x.tiles(TILE) {
             let out = &mut out[(group * tokens + tile.start) * ROWS..];

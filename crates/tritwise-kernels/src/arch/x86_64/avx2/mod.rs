@@ -3,10 +3,10 @@
 
 pub(in crate::arch::x86_64) mod binary;
 mod float;
-mod integer;
+pub(in crate::arch::x86_64) mod integer;
 mod lanes;
 mod pairs;
-mod sketch;
+pub(in crate::arch::x86_64) mod sketch;
 mod vnni;
 
 use crate::arch::Isa;

@@ -1,6 +1,6 @@
 //! Five rows of the two-bit layout by four products, with 256 bits.
 //!
-//! The idea, its proof and its bound are those of `avx512vnni/pairs.rs`: a function of two neighbouring rows' codes,
+//! The idea, its proof and its bound are those of `avx512/pairs.rs`: a function of two neighbouring rows' codes,
 //! `codeₖ + 64 codeₖ₊₁`, is a byte, and four of them hold five rows. Base 3 has such rows in one byte; here they are rows
 //! of five panels, whose lines are unpacked together, once for all tokens of a call. A macro, as in [`vnni`](super::vnni).
 

@@ -25,7 +25,7 @@ const STREAMS: usize = 2;
 
 /// Each stream is a run of neighbouring panels. A panel that is left over is read alone.
 #[target_feature(enable = "avx2,fma")]
-fn screen(panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f32]) {
+pub(in crate::arch::x86_64) fn screen(panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f32]) {
     let (scales, _) = scales.as_chunks::<PANEL_ROWS>();
     let (out, _) = out.as_chunks_mut::<PANEL_ROWS>();
     let length = panels.len() / STREAMS;
@@ -132,7 +132,7 @@ fn group_sums(codes: &[Line; 4], high: &[i8; SKETCH_GROUP], low: &[i8; SKETCH_GR
 const RUN_BLOCKS: usize = (i32::MAX / (2 * 255 * 16 * 3 * 128)) as usize;
 
 #[target_feature(enable = "avx2,fma")]
-fn refine(row: &[FineBlock], probe: &Probe) -> i64 {
+pub(in crate::arch::x86_64) fn refine(row: &[FineBlock], probe: &Probe) -> i64 {
     let [high, low] = probe.fine();
     assert_eq!(row.len(), high.fields.len(), "one block per block");
     let (mask, ones) = (_mm256_set1_epi8(3), _mm256_set1_epi16(1));

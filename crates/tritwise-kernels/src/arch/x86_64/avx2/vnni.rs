@@ -1,7 +1,7 @@
 //! Sums of code × activation with the 256-bit `vpdpbusd` of AVX-VNNI: Alder Lake
 //! (2021), Zen 5 (2024) and later, whether or not they have AVX-512.
 //!
-//! As with 512 bits (`avx512vnni/two_bit.rs`), in halves of a line: eight rows.
+//! As with 512 bits (`avx512/two_bit.rs`), in halves of a line: eight rows.
 //! Many tokens take five panels at a time (`pairs.rs`).
 //! The kernels are a macro, because AVX-512 has the same instruction in another
 //! coding: on a CPU with that one alone, the tests run the kernels through it.

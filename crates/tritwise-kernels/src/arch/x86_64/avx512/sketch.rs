@@ -3,12 +3,27 @@
 
 use std::arch::x86_64::*;
 
+use super::super::avx2::sketch as avx2;
 use super::super::stream::{self, STREAMS};
-use super::Avx512Vnni;
+use super::Avx512;
 use crate::arch::sketch::check_screen;
 use crate::arch::{CoarsePanels, FineBlock, Line, PANEL_ROWS, Probe, SKETCH_GROUP, SKETCH_LINES, SketchOps};
 
-impl SketchOps for Avx512Vnni {
+/// Without VNNI as on AVX2.
+impl SketchOps for Avx512<false> {
+    fn screen(&self, panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f32]) {
+        check_screen(panels, scales, probe, out);
+        // SAFETY: AVX2 and FMA are among the features that `detect` found.
+        unsafe { avx2::screen(panels, scales, probe, out) }
+    }
+
+    fn refine(&self, row: &[FineBlock], probe: &Probe) -> i64 {
+        // SAFETY: AVX2 and FMA are among the features that `detect` found.
+        unsafe { avx2::refine(row, probe) }
+    }
+}
+
+impl SketchOps for Avx512<true> {
     fn screen(&self, panels: CoarsePanels<'_>, scales: &[f32], probe: &Probe, out: &mut [f32]) {
         check_screen(panels, scales, probe, out);
         // SAFETY: `self` exists only where `detect` found these features.

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::super::{LEAST_NORMAL, TO_UNITS, stream};
-use super::Avx512Vnni;
+use super::Avx512;
 use crate::arch::generic::{LANES, Lanes, lanes_ops};
 
 type V = __m512;
@@ -11,14 +11,17 @@ type V = __m512;
 /// Round to nearest even, and raise no exception flags.
 const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
 
-impl Lanes for Avx512Vnni {
+impl<const VNNI: bool> Lanes for Avx512<VNNI>
+where
+    Self: MultiplyAdd,
+{
     type F32 = V;
     type I32 = __m512i;
     type Pairs = __m512i;
 
     const WIDE: bool = true;
 
-    lanes_ops! { "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c":
+    lanes_ops! { "avx512f,avx512bw,avx512vl,avx2,fma,f16c":
         fn splat(x: f32) -> V { _mm512_set1_ps(x) }
         fn load(x: &[f32; LANES]) -> V {
             // SAFETY: `x` is sixteen readable floats, and the load has no alignment needs.
@@ -73,9 +76,6 @@ impl Lanes for Avx512Vnni {
         }
         fn zero_i32() -> __m512i { _mm512_setzero_si512() }
         fn load_pairs(x: &[u8; 2 * LANES]) -> __m512i { _mm512_cvtepi8_epi16(load_si256(x)) }
-        fn dot_pairs(sum: __m512i, a: __m512i, b: [i16; 2]) -> __m512i {
-            _mm512_dpwssd_epi32(sum, a, _mm512_set1_epi32(bytemuck::cast(b)))
-        }
         fn i32_to_f32(x: __m512i) -> V { _mm512_cvtepi32_ps(x) }
         fn load_f32(x: &[u8; 4 * LANES]) -> V {
             // SAFETY: `x` is 64 readable bytes, and the load has no alignment needs.
@@ -105,15 +105,41 @@ impl Lanes for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn dot_pairs(self, sum: __m512i, a: __m512i, b: [i16; 2]) -> __m512i {
+        self.multiply_add(sum, a, b)
+    }
+
+    #[inline(always)]
     fn load_six_bit(self, low: &[u8; 64], high: &[u8; 32], part: usize) -> [V; 4] {
         let [a, b, c, d] = self.quarters(self.six_bit_codes(low, self.high_bits(high, part), part));
         [self.widened(a), self.widened(b), self.widened(c), self.widened(d)]
     }
 }
 
-/// The steps of [`Lanes::load_six_bit`].
-impl Avx512Vnni {
+/// [`Lanes::dot_pairs`], which is one instruction with VNNI and two without.
+pub(super) trait MultiplyAdd: Copy {
+    fn multiply_add(self, sum: __m512i, a: __m512i, b: [i16; 2]) -> __m512i;
+}
+
+impl MultiplyAdd for Avx512<true> {
     lanes_ops! { "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma,f16c":
+        fn multiply_add(sum: __m512i, a: __m512i, b: [i16; 2]) -> __m512i {
+            _mm512_dpwssd_epi32(sum, a, _mm512_set1_epi32(bytemuck::cast(b)))
+        }
+    }
+}
+
+impl MultiplyAdd for Avx512<false> {
+    lanes_ops! { "avx512f,avx512bw,avx512vl,avx2,fma,f16c":
+        fn multiply_add(sum: __m512i, a: __m512i, b: [i16; 2]) -> __m512i {
+            _mm512_add_epi32(sum, _mm512_madd_epi16(a, _mm512_set1_epi32(bytemuck::cast(b))))
+        }
+    }
+}
+
+/// The steps of [`Lanes::load_six_bit`].
+impl<const VNNI: bool> Avx512<VNNI> {
+    lanes_ops! { "avx512f,avx512bw,avx512vl,avx2,fma,f16c":
         /// Bits 5..4 of 64 codes; shifts work on 16 bits, and the mask drops what came from the neighbour.
         fn high_bits(high: &[u8; 32], part: usize) -> __m512i {
             let high = _mm256_srl_epi16(load_si256(high), _mm_cvtsi64_si128(4 * part as i64));

@@ -3,11 +3,11 @@
 use std::arch::x86_64::*;
 
 use super::super::avx2::binary as avx2;
-use super::Avx512Vnni;
+use super::Avx512;
 use crate::arch::binary::check_rows;
 use crate::arch::{BinaryOps, BitOp, BitRows, Line};
 
-impl BinaryOps for Avx512Vnni {
+impl<const VNNI: bool> BinaryOps for Avx512<VNNI> {
     fn add_ones(&self, op: BitOp, factor: i32, weights: BitRows<'_>, x: BitRows<'_>, out: &mut [i32]) {
         check_rows(weights, x, out);
         if !self.vpopcntdq {

@@ -184,7 +184,7 @@ fn sums<const P: usize, const T: usize, const FAR: bool>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::x86_64::avx512vnni::Avx512Vnni;
+    use crate::arch::x86_64::avx512::Avx512;
 
     /// A CPU takes one of the two, so that conformance tests see only that.
     #[test]
@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn compare(tokens: usize, lines: usize, line: impl Fn(usize) -> Line, activation: impl Fn(usize) -> i8) {
-        if Avx512Vnni::detect().is_none_or(|isa| !isa.vbmi) {
+        if Avx512::<true>::detect().is_none_or(|isa| !isa.vbmi) {
             return;
         }
         let panel: Vec<Line> = (0..lines).map(line).collect();

@@ -9,10 +9,10 @@ use std::arch::x86_64::*;
 use std::hint::black_box;
 
 use super::super::rows;
-use super::{Avx512Vnni, amx, base3, two_bit};
+use super::{Avx512, amx, base3, two_bit};
 use crate::arch::{Activations, IntegerOps, Layout, Panels};
 
-impl IntegerOps for Avx512Vnni {
+impl IntegerOps for Avx512<true> {
     fn layouts(&self) -> &'static [Layout] {
         if self.vbmi { &[Layout::Base3, Layout::TwoBit] } else { &[Layout::TwoBit] }
     }

@@ -21,8 +21,8 @@ use crate::arch::integer::group_by_group;
 use crate::arch::{Activations, IntegerOps, Layout, Line, Panels};
 
 /// Rows of a panel, and columns of a line, in the layout of these kernels.
-const ROWS: usize = Layout::TwoBit.rows();
-const COLS: usize = Layout::TwoBit.cols();
+pub(in crate::arch::x86_64) const ROWS: usize = Layout::TwoBit.rows();
+pub(in crate::arch::x86_64) const COLS: usize = Layout::TwoBit.cols();
 
 impl IntegerOps for Avx2 {
     fn layouts(&self) -> &'static [Layout] {
@@ -91,13 +91,13 @@ fn peak_macs(rounds: usize) -> u64 {
 }
 
 /// Sixteen activations: what meets one line.
-type Run = [i8; COLS];
+pub(in crate::arch::x86_64) type Run = [i8; COLS];
 
 /// The most one `vpmaddubsw` gives: two products of -128 with code 3.
 const STEP_MAX: i32 = 2 * 128 * 3;
 
 /// Lines, of four steps each, whose sums fit 16 bits.
-const NARROW_LINES: usize = (i16::MAX as i32 / STEP_MAX / 4) as usize;
+pub(in crate::arch::x86_64) const NARROW_LINES: usize = (i16::MAX as i32 / STEP_MAX / 4) as usize;
 
 /// Tokens of a tile at most: with two halves of a line, eight of the sixteen
 /// registers hold sums.
@@ -111,8 +111,8 @@ const MANY: usize = 24;
 const CHUNK: usize = 8 * NARROW_LINES;
 
 /// Columns of a step, and steps of a line.
-const STEP_COLS: usize = 4;
-const STEPS: usize = COLS / STEP_COLS;
+pub(in crate::arch::x86_64) const STEP_COLS: usize = 4;
+pub(in crate::arch::x86_64) const STEPS: usize = COLS / STEP_COLS;
 
 /// The codes of a step: bytes of eight rows each.
 type Codes = [__m256i; 2];

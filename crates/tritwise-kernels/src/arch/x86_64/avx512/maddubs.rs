@@ -1,20 +1,17 @@
 //! Sums of code × activation without VNNI, by `vpmaddubsw`: the kernels of `avx2/integer.rs` with registers twice as wide and
 //! twice as many.
 //!
-//! A line is one operand, and there is room for the sums of twelve tokens, so that what unpacking a line takes is a
-//! fourteenth of what its products do. One token, whose time is the memory's, is left to AVX2.
+//! A line is one operand. Lines of two panels are unpacked together, to steps of four columns, and meet tiles of up to six
+//! tokens. One token, whose time is the memory's, and two are left to AVX2.
 
 use std::arch::x86_64::*;
 use std::hint::black_box;
 
-use super::super::{avx2, rows, stream};
+use super::super::avx2::integer::{self as avx2, COLS, NARROW_LINES, ROWS, Run, STEP_COLS, STEPS};
+use super::super::{rows, stream};
 use super::Avx512;
 use crate::arch::integer::group_by_group;
 use crate::arch::{Activations, IntegerOps, Layout, Line, Panels};
-
-/// Rows of a panel, and columns of a line.
-const ROWS: usize = Layout::TwoBit.rows();
-const COLS: usize = Layout::TwoBit.cols();
 
 impl IntegerOps for Avx512<false> {
     fn layouts(&self) -> &'static [Layout] {
@@ -29,7 +26,7 @@ impl IntegerOps for Avx512<false> {
         assert_eq!(panels.layout(), Layout::TwoBit, "a layout with kernels");
         assert_eq!(out.len(), panels.rows(), "one sum per row");
         // SAFETY: AVX2 is among the features that `detect` found.
-        unsafe { avx2::integer::gemv(panels, x, out) }
+        unsafe { avx2::gemv(panels, x, out) }
     }
 
     fn gemm(&self, panels: Panels<'_>, x: Activations<'_>, out: &mut [i32]) {
@@ -38,7 +35,7 @@ impl IntegerOps for Avx512<false> {
             // SAFETY: AVX2 is among the features that `detect` found.
             Layout::Rows => unsafe { rows::gemm(panels, x, out) },
             // SAFETY: AVX2 is among the features that `detect` found.
-            Layout::TwoBit if x.tokens() < FEW => unsafe { avx2::integer::gemm(panels, x, out) },
+            Layout::TwoBit if x.tokens() < FEW => unsafe { avx2::gemm(panels, x, out) },
             // SAFETY: `self` exists only where `detect` found these features.
             Layout::TwoBit => unsafe { gemm(panels, x, out) },
             Layout::Base3 => panic!("a layout with kernels"),
@@ -50,7 +47,7 @@ impl IntegerOps for Avx512<false> {
             return group_by_group(self, panel, lines, x, out);
         }
         // SAFETY: AVX2 is among the features that `detect` found.
-        unsafe { avx2::integer::group_sums(panel, lines, x, out) }
+        unsafe { avx2::group_sums(panel, lines, x, out) }
     }
 
     fn peak_macs(&self, rounds: usize) -> u64 {
@@ -74,21 +71,8 @@ fn peak_macs(rounds: usize) -> u64 {
     (rounds * 16 * 64) as u64
 }
 
-/// Sixteen activations: what meets one line.
-type Run = [i8; COLS];
-
-/// The most one `vpmaddubsw` gives: two products of -128 with code 3.
-const STEP_MAX: i32 = 2 * 128 * 3;
-
-/// Lines, of four steps each, whose sums fit 16 bits.
-const NARROW_LINES: usize = (i16::MAX as i32 / STEP_MAX / 4) as usize;
-
-/// Tokens up to which AVX2's kernels are faster, which unpack a line where they use it.
+/// Tokens below which AVX2's kernels are faster, which unpack a line where they use it.
 const FEW: usize = 3;
-
-/// Columns of a step, and steps of a line.
-const STEP_COLS: usize = 4;
-const STEPS: usize = COLS / STEP_COLS;
 
 /// The codes of a line, step by step.
 type Codes = [__m512i; STEPS];

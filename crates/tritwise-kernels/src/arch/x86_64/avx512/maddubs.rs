@@ -79,7 +79,7 @@ type Codes = [__m512i; STEPS];
 
 /// Panels that meet a tile of tokens together, and tokens of a tile at most: a word of activations is loaded for both panels,
 /// and the sums of 16 and of 32 bits take 24 of the 32 registers. Three panels and four or five tokens are as fast, one and
-/// eleven a tenth slower (docs/speed.md).
+/// eleven a twentieth slower (docs/speed.md).
 const PANELS: usize = 2;
 const TILE: usize = 6;
 

@@ -120,16 +120,6 @@ MUTATIONS = [
         f"miri {AVX512}",
     ),
     Mutation(
-        "avx512vnni-detect",
-        "`Avx512::<true>::detect` does not look for AVX-512 VNNI",
-        f"{ARCH}/x86_64/avx512/mod.rs",
-        ' && is_x86_feature_detected!("avx512vnni")',
-        "",
-        INTEGER,
-        "every_number_of_tokens_and_panels",
-        f"miri {AVX512.removesuffix(',+avx512vnni')}",
-    ),
-    Mutation(
         "vpopcntdq",
         "AVX-512 counts ones with `vpopcntq` without a look at `vpopcntdq`",
         f"{ARCH}/x86_64/avx512/binary.rs",

@@ -16,6 +16,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use bytemuck::cast_slice;
 use tritwise_tensor::Config;
 
 use crate::arch::{ATTEND_CHUNK, Isa, KvChunk, KvLayout, KvLine, KvType, QueryValues};
@@ -26,6 +27,10 @@ use super::Rows;
 
 /// Elements below which waking the other threads costs more than it saves.
 const INLINE_ELEMENTS: usize = 16 << 10;
+
+/// How many rows before it is stored a head's key or value is asked for: rows are far apart, so that hardware does not see
+/// which piece is next, and each was waited for.
+const AHEAD: usize = 4;
 
 /// The keys and values of one sequence, for all layers.
 pub struct Cache {
@@ -169,10 +174,12 @@ impl Cache {
             let layout = shape.layout(chunk);
             let lines = &mut self.lines[shape.place(layer, 0, chunk)..][..kv_heads * layout.lines()];
             let store_head = |kv_head: usize, lines: &mut [KvLine]| {
+                let head = kv_head * head_dim..(kv_head + 1) * head_dim;
                 for i in 0..count {
-                    let key = &k.row(row + i)[kv_head * head_dim..][..head_dim];
-                    let value = &v.row(row + i)[kv_head * head_dim..][..head_dim];
-                    isa.store_kv(layout, lines, first + i, key, value);
+                    let (now, later) = (row + i, row + (i + AHEAD).min(count - 1));
+                    isa.prefetch(cast_slice(&k.row(later)[head.clone()]));
+                    isa.prefetch(cast_slice(&v.row(later)[head.clone()]));
+                    isa.store_kv(layout, lines, first + i, &k.row(now)[head.clone()], &v.row(now)[head.clone()]);
                 }
             };
             if count * width < INLINE_ELEMENTS {

@@ -110,6 +110,16 @@ MUTATIONS = [
         f"miri {AVX2}",
     ),
     Mutation(
+        "avx512-vnni-detect",
+        "`Avx512::<true>::detect` does not look for VNNI",
+        f"{ARCH}/x86_64/avx512/mod.rs",
+        ' && is_x86_feature_detected!("avx512vnni");',
+        ";",
+        INTEGER,
+        "every_number_of_tokens_and_panels",
+        f"miri {AVX512},-avx512vnni",
+    ),
+    Mutation(
         "vbmi",
         "AVX-512's base-3 kernels run without a look at `vbmi`",
         f"{ARCH}/x86_64/avx512/integer.rs",

@@ -298,3 +298,47 @@ fn weigh<L: Lanes, U: Unit, const Q: usize, const N: usize, const AMD: bool>(
     }
     sums
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::arch::scalar::Scalar;
+
+    const QUERIES: usize = 8;
+
+    /// Eight queries' sums over values, all of `lines` seen by the last, as bits.
+    fn outputs<L: Lanes, const AMD: bool>(isa: L, lines: &[[Halves; 2]], factors: &[Vec<f32>; QUERIES]) -> Vec<u32> {
+        let factors = factors.each_ref().map(Vec::as_slice);
+        let seen = std::array::from_fn(|q| lines.len() - (QUERIES - 1 - q) / 2);
+        let sums = weigh::<L, Halves, QUERIES, 2, AMD>(isa, lines, 0, seen[0], &seen, &factors);
+        let mut out = [[0.0; LANES]; 2 * QUERIES];
+        for (out, sum) in out.iter_mut().zip(sums.as_flattened()) {
+            isa.store(*sum, out);
+        }
+        out.as_flattened().iter().map(|x| x.to_bits()).collect()
+    }
+
+    /// One maker's loop is all that attention takes on a machine, so that other tests see only that.
+    #[test]
+    fn loops_for_all_makers_have_the_same_bits() {
+        let mut state = 1u32;
+        let mut noise = || {
+            state = state.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
+            state >> 16
+        };
+        for len in [4, 5, 37, 256] {
+            // Binary16 of both signs, below 2 in magnitude.
+            let lines: Vec<[Halves; 2]> = (0..len)
+                .map(|_| bytemuck::cast(std::array::from_fn::<u16, KV_BLOCK, _>(|_| (noise() as u16) & 0xbbff)))
+                .collect();
+            let factors = std::array::from_fn(|_| (0..len).map(|_| noise() as f32 / 65_536.0 - 0.25).collect());
+            let expected = outputs::<_, false>(*Scalar::new(), &lines, &factors);
+            assert_eq!(expected, outputs::<_, true>(*Scalar::new(), &lines, &factors), "{len} lines");
+            #[cfg(target_arch = "x86_64")]
+            if let Some(isa) = crate::arch::x86_64::Avx512::<false>::detect() {
+                assert_eq!(expected, outputs::<_, false>(*isa, &lines, &factors), "{len} lines, AVX-512");
+                assert_eq!(expected, outputs::<_, true>(*isa, &lines, &factors), "{len} lines, AVX-512 as AMD has it");
+            }
+        }
+    }
+}

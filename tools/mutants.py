@@ -116,7 +116,7 @@ MUTATIONS = [
         ' && is_x86_feature_detected!("avx512vnni");',
         ";",
         INTEGER,
-        "every_number_of_tokens_and_panels",
+        "operands_that_do_not_fit_panic",
         f"miri {AVX512},-avx512vnni",
     ),
     Mutation(

@@ -258,7 +258,7 @@ fn dots<L: Lanes, U: Unit, const Q: usize, const N: usize, const AMD: bool>(
     factors: &[&[f32]; Q],
 ) -> [[L::F32; N]; Q] {
     // Cut there, and everything indexed by `i`, so that the loop compares with no other length. Where it could have ended
-    // in a panic, a compiler stored the sums of eight queries in every step: attention took 1.4 times as long (docs/speed.md).
+    // in a panic, a compiler stored the sums of eight queries in every step: 1.4 times the time (docs/speed.md).
     let factors = for_each_vector::<Q, N, AMD>(*factors, lines.len());
     let mut sums = [[isa.splat(0.0); N]; Q];
     for i in 0..lines.len() {
